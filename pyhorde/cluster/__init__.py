@@ -1,0 +1,1 @@
+"""Who is there and what they know: membership, links, replication, placement, transport."""

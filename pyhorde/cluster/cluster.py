@@ -1,0 +1,317 @@
+"""The cluster as one node lives in it: the shell around membership, dialling and replication.
+
+Runs the machines' effects, arms one timer for all of them, and tells its listeners what changed.
+It decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pyhorde.cluster import membership, replication
+from pyhorde.cluster.dialing import Dialer, Target
+from pyhorde.cluster.links import Links
+from pyhorde.cluster.member import Member, Status, View
+from pyhorde.cluster.membership import Changed, Membership, Redial, Send, YieldName
+from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES
+from pyhorde.cluster.replication import Caught, Learned, Replication
+from pyhorde.cluster.wire import Wire
+from pyhorde.config import NodeConfig
+from pyhorde.crdt import Joined, Replica
+from pyhorde.errors import (
+    ClusterError,
+    ConfigError,
+    DialRefused,
+    HandshakeRefused,
+    HordeError,
+    NotReplicated,
+)
+from pyhorde.seam import World
+
+log = logging.getLogger("pyhorde.cluster")
+
+
+class Cluster:
+    """Membership, links and replication of one node."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        world: World,
+        me: Member,
+        replica: Replica,
+        messages: Iterable[type[Any]],
+    ) -> None:
+        self._config = config
+        self._world = world
+        self._membership = Membership(me, config.membership, world.rng)
+        self._replication = Replication(replica, config.replication, world.rng)
+        self._dialer = Dialer(config.peers, config.membership, world.rng)
+        self._routes: dict[type[Any], Callable[[str, Any], None]] = {}
+        self._routes.update((kind, self._on_membership) for kind in MEMBERSHIP_MESSAGES)
+        self._routes.update((kind, self._on_replication) for kind in REPLICATION_MESSAGES)
+        wire = Wire(MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, messages)
+        self.links = Links(config, world, wire, self)
+        self._timer: asyncio.TimerHandle | None = None
+        self._dials: set[asyncio.Task[None]] = set()
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._started = 0.0
+        self._ever_linked = False
+        self._closed = False
+        self.in_sync = False
+        """Whether this node has everything some other node had, or has found itself alone."""
+        self.on_changed: list[Callable[[Changed], None]] = []
+        self.on_learned: list[Callable[[Joined], None]] = []
+        self.on_lost: list[Callable[[str], None]] = []
+        self.on_fatal: Callable[[HordeError], None] = lambda _: None
+
+    # ---- what others use --------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """The members as they are believed to be now."""
+        return self._membership.view
+
+    def route(self, kind: type[Any], handler: Callable[[str, Any], None]) -> None:
+        """Hand messages of this class to ``handler(boot, message)``."""
+        self._routes[kind] = handler
+
+    def send(self, boot: str, message: Any) -> bool:
+        """Queue a message; False when it provably will not arrive."""
+        return self.links.send(boot, message)
+
+    def written(self) -> None:
+        """The own replica was written to."""
+        self._replication.written(self._world.now())
+        self._arm()
+
+    def announce(self, **changes: Any) -> None:
+        """Change the own member record (``draining``, ``types``) and tell everyone."""
+        self._run(self._membership.announce(self._world.now(), **changes))
+
+    def start(self) -> None:
+        """Begin to dial, probe and replicate. The node listens already."""
+        self._started = self._world.now()
+        self._replication.start(self._started)
+        self._run(self._membership.start(self._started))
+
+    async def leave(self) -> None:
+        """Tell everyone that this node goes, and see that it was sent."""
+        self._run(self._membership.leave(self._world.now()))
+        await self.links.flush(1.0)
+
+    async def aclose(self) -> None:
+        """Stop everything. Idempotent."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in list(self._dials):
+            task.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        await self.links.aclose()
+        self._wake()
+
+    async def changed(self, timeout: float) -> bool:
+        """Wait until anything about the cluster changes; False after ``timeout`` seconds."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(max(0.0, timeout)):
+                await waiter
+        except TimeoutError:
+            return False
+        finally:
+            self._waiters.discard(waiter)
+        return True
+
+    def missing(self, seq: int) -> tuple[str, ...]:
+        """Names of the other present members that have not confirmed own event ``seq``."""
+        others = self.view.others
+        return tuple(m.name for m in others if self._replication.acked(m.boot) < seq)
+
+    async def replicated(self, seq: int, copies: int | None, timeout: float, what: str) -> None:
+        """Wait until ``copies`` other nodes (all present ones: None) have own events to ``seq``.
+
+        With fewer others than ``copies``, all of them are enough. Raises ``NotReplicated``.
+        """
+        deadline = self._world.now() + timeout
+        while True:
+            missing = self.missing(seq)
+            others = len(self.view.others)
+            wanted = others if copies is None else min(copies, others)
+            if others - len(missing) >= wanted:
+                return
+            if not await self.changed(deadline - self._world.now()):
+                raise NotReplicated(what, missing, timeout)
+
+    async def caught_up(self, since: float, timeout: float) -> None:
+        """Wait until everything is here that the linked members had at ``since``.
+
+        Gives up on members that do not answer within ``timeout`` seconds.
+        """
+        deadline = self._world.now() + timeout
+        while lagging := self._replication.lagging(since):
+            for boot in lagging:
+                if not self._replication.asking(boot, since):
+                    self._run(self._replication.ask(boot, self._world.now()))
+            if not await self.changed(deadline - self._world.now()):
+                return
+
+    # ---- what the links tell and ask ---------------------------------------------------------------
+
+    def on_linked(self, member: Member) -> None:
+        """A link is up."""
+        self._ever_linked = True
+        now = self._world.now()
+        self._run(self._membership.linked(member, now))
+        self._run(self._replication.linked(member.boot, now))
+
+    def on_unlinked(self, boot: str, reason: str) -> None:
+        """A link is gone."""
+        member = self.view.by_boot.get(boot)
+        if member is not None and member.present:
+            fields = {"member": member.name, "reason": reason or "connection lost"}
+            log.info("link_lost", extra={"fields": fields})
+        self._replication.unlinked(boot)
+        self._run(self._membership.unlinked(boot, self._world.now()))
+        for callback in self.on_lost:
+            callback(boot)
+        self._wake()
+
+    def on_message(self, boot: str, message: Any) -> None:
+        """A message arrived. ``ValueError`` makes the link refuse it."""
+        self._routes[type(message)](boot, message)
+
+    def on_name_refused(self, holder: Member) -> None:
+        """Somebody does not let this node in because ``holder`` has its name."""
+        if not self._ever_linked or holder.identity > self.view.me.identity:
+            self._yield_name(holder)
+
+    def _on_membership(self, boot: str, message: Any) -> None:
+        self._run(self._membership.received(boot, message, self._world.now()))
+
+    def _on_replication(self, boot: str, message: Any) -> None:
+        now, wall = self._world.now(), self._world.wall()
+        self._run(self._replication.received(boot, message, now, wall))
+        self._wake()
+
+    # ---- effects --------------------------------------------------------------------------------------
+
+    def _run(self, effects: Iterable[membership.Effect | replication.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(boot, message):
+                    self.links.send(boot, message)
+                case Changed():
+                    self._report(effect)
+                case Redial(member):
+                    self._dialer.hurry(member.address)
+                case YieldName(winner):
+                    self._yield_name(winner)
+                case Learned(joined):
+                    for callback in self.on_learned:
+                        callback(joined)
+                case Caught():
+                    self._caught()
+        self._arm()
+
+    def _report(self, change: Changed) -> None:
+        after = change.after
+        if change.before is None or change.before.state != after.state:
+            fields = {"member": after.name, "address": after.address, "cause": change.cause}
+            level = logging.INFO if after.present else logging.WARNING
+            if after.boot == self.view.me.boot or after.status is Status.LEFT:
+                level = logging.INFO
+            log.log(level, f"member_{after.state}", extra={"fields": fields})
+        for callback in self.on_changed:
+            callback(change)
+        self._wake()
+
+    def _yield_name(self, winner: Member) -> None:
+        self.on_fatal(
+            ConfigError(
+                "name",
+                f"{winner.name!r} is the name of a live node at {winner.address}",
+                "give every node a name of its own with --name",
+            )
+        )
+
+    def _caught(self) -> None:
+        if not self.in_sync:
+            self.in_sync = True
+            log.info("in_sync", extra={"fields": {"members": len(self.view.present)}})
+        self._wake()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    # ---- time -----------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._closed or not self._started:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        deadlines = [self._membership.next_deadline(), self._replication.next_deadline()]
+        dial = self._dialer.next_deadline(self.view, self.links.boots)
+        if dial is not None:
+            deadlines.append(dial)
+        delay = max(0.0, min(deadlines) - self._world.now())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        now = self._world.now()
+        for target in self._dialer.due(self.view, self.links.boots, now):
+            task = asyncio.get_running_loop().create_task(
+                self._dial(target), name=f"dial {target.address}"
+            )
+            self._dials.add(task)
+            task.add_done_callback(self._dials.discard)
+        if now >= self._membership.next_deadline():
+            self._run(self._membership.tick(now))
+        if now >= self._replication.next_deadline():
+            self._run(self._replication.tick(now))
+        self._settle_alone(now)
+        self._arm()
+
+    def _settle_alone(self, now: float) -> None:
+        """A node whose peers all fail to answer serves alone; they are tried again for ever."""
+        if self.in_sync or self.links.boots or self.view.others:
+            return
+        waited = now - self._started >= self._config.membership.join_timeout
+        lonely = not self._dialer.seeds or set(self._dialer.seeds) == {self.view.me.address}
+        if lonely or (waited and self._dialer.all_seeds_tried(self.view.me.address)):
+            self.in_sync = True
+            log.info("alone", extra={"fields": {"peers": ",".join(self._dialer.seeds) or "none"}})
+            self._wake()
+
+    async def _dial(self, target: Target) -> None:
+        try:
+            member = await self.links.dial(target.address)
+        except HandshakeRefused as error:
+            if error.why == "self":
+                self._dialer.reached(target.address, self.view.me.name)
+            else:
+                self._dial_failed(target, error)
+        except ClusterError as error:
+            self._dial_failed(target, error)
+            if isinstance(error, DialRefused) and target.boot is not None:
+                self._run(self._membership.refused(target.boot, self._world.now()))
+        else:
+            self._dialer.reached(target.address, member.name)
+            if target.boot is not None and target.boot != member.boot:
+                self._run(self._membership.refused(target.boot, self._world.now()))
+        self._arm()
+
+    def _dial_failed(self, target: Target, error: ClusterError) -> None:
+        news = self._dialer.failed(target.address, str(error), self.view, self._world.now())
+        expected = self.view.by_boot.get(target.boot or "")
+        if news and (expected is None or expected.present):
+            fields = {"address": target.address, "error": str(error), "next": "trying again"}
+            log.warning("peer_unreachable", extra={"fields": fields})

@@ -1,0 +1,111 @@
+"""Whom to dial, and when: a pure machine.
+
+Targets are the configured peers, present members without a link, and dead members, which are
+re-dialled for as long as they are remembered so that the halves of a partition find each other.
+Each address has its own pause, doubled by every failure; a lost link resets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import Final
+
+from pyhorde.cluster.member import Status, View
+from pyhorde.config import MembershipConfig
+from pyhorde.seam import Rng
+
+FORMER_FACTOR: Final = 2.5
+"""Dead members are dialled this many times more slowly than ``redial_max``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Dial ``address``; ``boot`` is the member expected there, None for a configured peer."""
+
+    address: str
+    boot: str | None
+
+
+@dataclass(slots=True)
+class _Attempt:
+    due: float = 0.0
+    pause: float = 0.0
+    busy: bool = False
+    tried: bool = False
+    reached: str | None = None
+    last_error: str = ""
+
+
+class Dialer:
+    """The timetable of dials."""
+
+    def __init__(self, seeds: Iterable[str], config: MembershipConfig, rng: Rng) -> None:
+        self.seeds = tuple(seeds)
+        self._config = config
+        self._rng = rng
+        self._attempts: dict[str, _Attempt] = {}
+
+    def due(self, view: View, linked: Set[str], now: float) -> list[Target]:
+        """Targets to dial now; each is busy until its result is reported."""
+        ready = []
+        for target in self._targets(view, linked):
+            attempt = self._attempts.setdefault(target.address, _Attempt())
+            if not attempt.busy and attempt.due <= now:
+                attempt.busy = True
+                ready.append(target)
+        return ready
+
+    def next_deadline(self, view: View, linked: Set[str]) -> float | None:
+        """When ``due`` has something next; None when all are linked or being dialled."""
+        attempts = [self._attempts.get(t.address) for t in self._targets(view, linked)]
+        return min((a.due if a else 0.0 for a in attempts if not (a and a.busy)), default=None)
+
+    def reached(self, address: str, name: str) -> None:
+        """The dial led to the node of this name."""
+        attempt = self._attempts.setdefault(address, _Attempt())
+        attempt.busy, attempt.tried, attempt.pause, attempt.due = False, True, 0.0, 0.0
+        attempt.reached, attempt.last_error = name, ""
+
+    def failed(self, address: str, error: str, view: View, now: float) -> bool:
+        """The dial failed. True when this is the first failure in a row, or a new reason."""
+        attempt = self._attempts.setdefault(address, _Attempt())
+        config = self._config
+        news = attempt.last_error != error
+        attempt.busy, attempt.tried, attempt.last_error = False, True, error
+        attempt.pause = min(config.redial_max, max(config.redial_min, attempt.pause * 2))
+        pause = attempt.pause
+        if any(m.address == address and m.status is Status.DEAD for m in view.members):
+            pause = config.redial_max * FORMER_FACTOR
+        attempt.due = now + pause * self._rng.uniform(0.75, 1.25)
+        return news
+
+    def hurry(self, address: str) -> None:
+        """Dial this address as soon as possible, with short pauses again."""
+        attempt = self._attempts.setdefault(address, _Attempt())
+        attempt.due, attempt.pause = 0.0, 0.0
+
+    def all_seeds_tried(self, own: str) -> bool:
+        """Whether each configured peer but the own address has been dialled at least once."""
+        attempts = (self._attempts.get(seed) for seed in self.seeds if seed != own)
+        return all(attempt is not None and attempt.tried for attempt in attempts)
+
+    def _targets(self, view: View, linked: Set[str]) -> list[Target]:
+        targets: dict[str, Target] = {}
+        for member in view.members:
+            if member.boot == view.me.boot or member.boot in linked:
+                continue
+            if member.present or member.status is Status.DEAD:
+                targets[member.address] = Target(member.address, member.boot)
+        reachable = {view.me.address} | {m.address for m in view.members if m.boot in linked}
+        for seed in self.seeds:
+            if seed not in reachable and not self._is_linked(seed, view, linked):
+                targets.setdefault(seed, Target(seed, None))
+        return [target for target in targets.values() if target.address not in reachable]
+
+    def _is_linked(self, seed: str, view: View, linked: Set[str]) -> bool:
+        attempt = self._attempts.get(seed)
+        if attempt is None or attempt.reached is None:
+            return False
+        member = view.by_name.get(attempt.reached)
+        return member is not None and (member.boot in linked or member.boot == view.me.boot)

@@ -1,0 +1,332 @@
+"""Links: one authenticated, multiplexed stream per pair of nodes.
+
+A shell. It runs the handshake (decided in :mod:`pyhorde.cluster.handshake`), keeps at most one link
+per boot, writes waiting messages lane by lane, several to a frame, and hands what arrives to one
+callback. It decides nothing about members.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import KeysView
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from pyhorde.cluster import handshake
+from pyhorde.cluster.handshake import HANDSHAKE, Confirm, Hello, Refusal, Welcome
+from pyhorde.cluster.member import Member, View
+from pyhorde.cluster.wire import VERSION, Lane, Wire
+from pyhorde.config import NodeConfig
+from pyhorde.errors import ClusterError, HandshakeRefused, PeerUnreachable, ProtocolError
+from pyhorde.errors import StreamClosed as Closed
+from pyhorde.seam import Stream, World
+
+log = logging.getLogger("pyhorde.links")
+
+FRAME_TARGET: Final = 64 * 1024
+"""Messages are joined to one frame up to about this many bytes."""
+QUEUE_BYTES: Final = 64 * 1024 * 1024
+"""A link with more than this waiting takes no more: the peer does not read."""
+
+
+class LinkEvents(Protocol):
+    """What the owner of the links wants to know and is asked."""
+
+    @property
+    def view(self) -> View: ...
+
+    def on_linked(self, member: Member) -> None: ...
+
+    def on_unlinked(self, boot: str, reason: str) -> None: ...
+
+    def on_message(self, boot: str, message: Any) -> None: ...
+
+    def on_name_refused(self, holder: Member) -> None: ...
+
+
+@dataclass(slots=True)
+class LinkStatistics:
+    """What went over all links since the start."""
+
+    sent_messages: int = 0
+    sent_bytes: int = 0
+    received_messages: int = 0
+    received_bytes: int = 0
+    refused_frames: int = 0
+    refused_handshakes: int = 0
+
+
+class Link:
+    """One stream to one boot, with its waiting messages."""
+
+    def __init__(self, member: Member, stream: Stream) -> None:
+        self.boot = member.boot
+        self.stream = stream
+        self._lanes: tuple[deque[bytes], ...] = tuple(deque() for _ in Lane)
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self.tasks: list[asyncio.Task[None]] = []
+        self.dropped = False
+
+    @property
+    def waiting(self) -> int:
+        """Bytes not handed to the network yet."""
+        return self._waiting
+
+    def enqueue(self, lane: Lane, data: bytes) -> bool:
+        """Queue one encoded message; False when too much waits already."""
+        if self._waiting + len(data) > QUEUE_BYTES:
+            return False
+        self._lanes[lane].append(data)
+        self._waiting += len(data)
+        self._wake.set()
+        return True
+
+    async def next_frame(self) -> bytes:
+        """The next frame to send: the most urgent messages, in order within their lane."""
+        while not self._waiting:
+            self._wake.clear()
+            await self._wake.wait()
+        parts: list[bytes] = []
+        size = 0
+        for lane in self._lanes:
+            while lane and size < FRAME_TARGET:
+                parts.append(lane.popleft())
+                size += len(parts[-1])
+        self._waiting -= size
+        return b"".join(parts)
+
+
+class Links:
+    """All links of one node."""
+
+    def __init__(self, config: NodeConfig, world: World, wire: Wire, events: LinkEvents) -> None:
+        self._config = config
+        self._world = world
+        self._wire = wire
+        self._events = events
+        self._links: dict[str, Link] = {}
+        self._incoming: dict[str, int] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.statistics = LinkStatistics()
+
+    @property
+    def boots(self) -> KeysView[str]:
+        """The boots that are linked now."""
+        return self._links.keys()
+
+    def send(self, boot: str, message: Any) -> bool:
+        """Queue a message; False when it provably will not arrive (no link, or it is full)."""
+        link = self._links.get(boot)
+        if link is None:
+            return False
+        return link.enqueue(message.lane, self._wire.encode(message))
+
+    async def dial(self, address: str) -> Member:
+        """Meet the node at this address. Returns its record, linked by now in any case.
+
+        Raises ``DialRefused``, ``PeerUnreachable`` or ``HandshakeRefused``.
+        """
+        timeout = self._config.membership.dial_timeout
+        stream = await self._world.network.dial(address, timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                member, keep = await self._greet(stream, address)
+        except TimeoutError:
+            await stream.close("handshake timed out")
+            raise PeerUnreachable(address, "the handshake timed out") from None
+        except ClusterError as error:
+            await stream.close(str(error))
+            raise PeerUnreachable(address, str(error)) if isinstance(error, Closed) else error
+        if keep:
+            _ = self._establish(member, stream)
+        else:
+            await stream.close("duplicate")
+        return member
+
+    async def accept(self, stream: Stream) -> None:
+        """Serve one incoming stream until it ends."""
+        try:
+            async with asyncio.timeout(self._config.membership.dial_timeout):
+                member = await self._welcome(stream)
+        except (TimeoutError, ClusterError) as error:
+            await stream.close(str(error) or "handshake timed out")
+            return
+        if member is not None and not self._closed:
+            await asyncio.wait([self._establish(member, stream)])
+
+    async def aclose(self) -> None:
+        """Close every link. Idempotent."""
+        self._closed = True
+        links, self._links = list(self._links.values()), {}
+        for task in list(self._tasks):
+            task.cancel()
+        closing = [link.stream.close("the node has stopped") for link in links]
+        await asyncio.gather(*closing, *self._tasks, return_exceptions=True)
+
+    async def flush(self, timeout: float) -> None:
+        """Wait until what is queued now has been handed to the network, or ``timeout`` is over."""
+        deadline = self._world.now() + timeout
+        while any(link.waiting for link in self._links.values()):
+            if self._world.now() >= deadline:
+                return
+            await asyncio.sleep(0.005)
+
+    # ---- handshake ------------------------------------------------------------------------------
+
+    async def _greet(self, stream: Stream, address: str) -> tuple[Member, bool]:
+        me = self._events.view.me
+        hello = Hello(VERSION, self._config.cluster, me.to_wire(), self._world.token())
+        await stream.send(HANDSHAKE.encode(hello))
+        answer = await _receive(stream)
+        if isinstance(answer, Refusal):
+            self._refused(answer)
+            raise HandshakeRefused(address, answer.why, answer.detail)
+        if not isinstance(answer, Welcome):
+            raise ProtocolError("something else than Welcome")
+        peer = _member(answer.member)
+        secret = self._config.secret
+        if not handshake.proves(
+            answer.proof, handshake.proof(secret, "accept", hello, answer.nonce)
+        ):
+            raise HandshakeRefused(address, "secret", "it does not know this cluster's secret")
+        incoming = peer.boot in self._incoming
+        linked = peer.boot in self._links
+        if handshake.gives_up(
+            me.boot, peer.boot, linked=linked, incoming=incoming, have=answer.have
+        ):
+            return peer, False
+        mine = handshake.proof(secret, "dial", hello, answer.nonce)
+        await stream.send(HANDSHAKE.encode(Confirm(self._events.view.me.to_wire(), mine)))
+        return peer, True
+
+    async def _welcome(self, stream: Stream) -> Member | None:
+        hello = await _receive(stream)
+        if not isinstance(hello, Hello):
+            raise ProtocolError("something else than Hello")
+        guest = _member(hello.member)
+        view = self._events.view
+        refusal = handshake.refusal(hello, self._config.cluster, view, self._links.keys())
+        if refusal is not None:
+            self.statistics.refused_handshakes += 1
+            fields = {"from": guest.name, "address": guest.address, "why": refusal.why}
+            if refusal.why != "self":
+                log.warning("handshake_refused", extra={"fields": fields})
+            await stream.send(HANDSHAKE.encode(refusal))
+            await self._linger(stream)
+            return None
+        self._incoming[guest.boot] = self._incoming.get(guest.boot, 0) + 1
+        try:
+            return await self._confirmed(stream, hello, guest)
+        finally:
+            self._incoming[guest.boot] -= 1
+            if not self._incoming[guest.boot]:
+                del self._incoming[guest.boot]
+
+    async def _confirmed(self, stream: Stream, hello: Hello, guest: Member) -> Member | None:
+        nonce = self._world.token()
+        secret = self._config.secret
+        proof = handshake.proof(secret, "accept", hello, nonce)
+        have = guest.boot in self._links
+        me = self._events.view.me.to_wire()
+        await stream.send(HANDSHAKE.encode(Welcome(me, nonce, proof, have)))
+        confirm = await _receive(stream)
+        if not isinstance(confirm, Confirm):
+            raise ProtocolError("something else than Confirm")
+        expected = handshake.proof(secret, "dial", hello, nonce)
+        member = _member(confirm.member)
+        if not handshake.proves(confirm.proof, expected) or member.boot != guest.boot:
+            self.statistics.refused_handshakes += 1
+            fields = {"from": guest.name, "address": guest.address, "why": "secret"}
+            log.warning("handshake_refused", extra={"fields": fields})
+            detail = "the proof of the cluster's secret is wrong"
+            await stream.send(HANDSHAKE.encode(Refusal("secret", detail, None)))
+            return None
+        return member
+
+    def _refused(self, refusal: Refusal) -> None:
+        if refusal.why == "name" and refusal.holder is not None:
+            self._events.on_name_refused(_member(refusal.holder))
+
+    async def _linger(self, stream: Stream) -> None:
+        """Let the other side read the refusal and close first."""
+        try:
+            await stream.receive()
+        finally:
+            await stream.close("refused")
+
+    # ---- running links --------------------------------------------------------------------------
+
+    def _establish(self, member: Member, stream: Stream) -> asyncio.Task[None]:
+        old = self._links.pop(member.boot, None)
+        if old is not None:
+            self._drop(old, "replaced")
+        link = self._links[member.boot] = Link(member, stream)
+        self._events.on_linked(member)
+        reading = self._spawn(self._read(link), f"read from {member.name}")
+        link.tasks = [reading, self._spawn(self._write(link), f"write to {member.name}")]
+        return reading
+
+    async def _write(self, link: Link) -> None:
+        try:
+            while True:
+                frame = await link.next_frame()
+                await link.stream.send(frame)
+                self.statistics.sent_messages += 1
+                self.statistics.sent_bytes += len(frame)
+        except Closed as error:
+            self._drop(link, error.reason)
+
+    async def _read(self, link: Link) -> None:
+        reason = ""
+        try:
+            while True:
+                frame = await link.stream.receive()
+                self.statistics.received_bytes += len(frame)
+                for message in self._wire.decode(frame):
+                    self.statistics.received_messages += 1
+                    self._events.on_message(link.boot, message)
+        except Closed as error:
+            reason = error.reason
+        except (ProtocolError, ValueError) as error:
+            reason = f"refused what it sent: {error}"
+            self.statistics.refused_frames += 1
+            fields = {"boot": link.boot[:8], "remote": link.stream.remote, "error": str(error)}
+            log.warning("frame_refused", extra={"fields": fields})
+        finally:
+            self._drop(link, reason)
+
+    def _drop(self, link: Link, reason: str) -> None:
+        if link.dropped or self._closed:
+            return
+        link.dropped = True
+        for task in link.tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        _ = self._spawn(link.stream.close(reason), "close")
+        if self._links.get(link.boot) is link:
+            del self._links[link.boot]
+            self._events.on_unlinked(link.boot, reason)
+
+    def _spawn(self, coroutine: Any, name: str) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _receive(stream: Stream) -> Any:
+    messages = list(HANDSHAKE.decode(await stream.receive()))
+    if len(messages) != 1:
+        raise ProtocolError("not exactly one handshake message")
+    return messages[0]
+
+
+def _member(raw: Any) -> Member:
+    try:
+        return Member.from_wire(raw)
+    except ValueError as error:
+        raise ProtocolError(str(error)) from error

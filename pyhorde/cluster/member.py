@@ -1,0 +1,150 @@
+"""Members and views of them.
+
+Identity is (name, generation, boot): the boot id is new at every start, and a higher generation of
+a name replaces a lower one for good. Within one boot the incarnation, raised only by the member
+itself, orders what is said about it; at equal incarnations the graver word wins::
+
+    alive -> suspect -> dead -> left        (alive again only by a higher incarnation)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Final
+
+MAX_TYPES: Final = 1000
+
+
+class Status(StrEnum):
+    """What is believed of a member."""
+
+    ALIVE = "alive"
+    SUSPECT = "suspect"
+    DEAD = "dead"
+    LEFT = "left"
+
+
+_GRAVITY: Final = {Status.ALIVE: 0, Status.SUSPECT: 1, Status.DEAD: 2, Status.LEFT: 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A node as it is seen."""
+
+    name: str
+    address: str
+    boot: str
+    generation: int
+    incarnation: int = 0
+    status: Status = Status.ALIVE
+    draining: bool = False
+    types: tuple[str, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """The one word shown to people."""
+        if self.draining and self.status is Status.ALIVE:
+            return "draining"
+        return self.status.value
+
+    @property
+    def present(self) -> bool:
+        """Whether its processes count as running."""
+        return self.status in (Status.ALIVE, Status.SUSPECT)
+
+    @property
+    def placeable(self) -> bool:
+        """Whether processes may be placed on it."""
+        return self.status is Status.ALIVE and not self.draining
+
+    @property
+    def identity(self) -> tuple[int, str]:
+        """Which boot of its name this is; the higher replaces the lower."""
+        return self.generation, self.boot
+
+    def supersedes(self, other: Member) -> bool:
+        """Whether this says more than ``other`` about the same name."""
+        if self.boot != other.boot:
+            return self.identity > other.identity
+        mine = (self.incarnation, _GRAVITY[self.status])
+        return mine > (other.incarnation, _GRAVITY[other.status])
+
+    def at(self, status: Status) -> Member:
+        """The same member, believed to be ``status``."""
+        return replace(self, status=status)
+
+    def to_wire(self) -> list[Any]:
+        """Plain data for messages."""
+        return [
+            self.name,
+            self.address,
+            self.boot,
+            self.generation,
+            self.incarnation,
+            self.status.value,
+            self.draining,
+            list(self.types),
+        ]
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> Member:
+        """Check and rebuild. Raises ``ValueError``."""
+        try:
+            name, address, boot, generation, incarnation, status, draining, types = raw
+        except (TypeError, ValueError):
+            raise ValueError("member: expected 8 fields") from None
+        texts = (name, address, boot, *types)
+        numbers = (generation, incarnation)
+        if not all(isinstance(t, str) and len(t) <= 512 for t in texts) or len(types) > MAX_TYPES:
+            raise ValueError("member: bad name, address, boot or types")
+        if not all(type(n) is int and 0 <= n < 2**53 for n in numbers):
+            raise ValueError("member: bad generation or incarnation")
+        return cls(
+            name=name,
+            address=address,
+            boot=boot,
+            generation=generation,
+            incarnation=incarnation,
+            status=Status(status),
+            draining=bool(draining),
+            types=tuple(types),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An immutable picture of all members, the own one included, in order of their names."""
+
+    me: Member
+    members: tuple[Member, ...]
+    by_name: Mapping[str, Member] = field(init=False, repr=False, compare=False)
+    by_boot: Mapping[str, Member] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {m.name: m for m in self.members})
+        object.__setattr__(self, "by_boot", {m.boot: m for m in self.members})
+
+    @property
+    def present(self) -> tuple[Member, ...]:
+        """Members whose processes count as running."""
+        return tuple(m for m in self.members if m.present)
+
+    @property
+    def others(self) -> tuple[Member, ...]:
+        """Present members but the own one."""
+        return tuple(m for m in self.members if m.present and m.boot != self.me.boot)
+
+    def is_present(self, boot: str) -> bool:
+        """Whether this very boot is a present member."""
+        member = self.by_boot.get(boot)
+        return member is not None and member.present
+
+    def candidates(self, type_name: str) -> tuple[str, ...]:
+        """Names of the members on which a process of this type may be placed."""
+        return tuple(m.name for m in self.members if m.placeable and type_name in m.types)
+
+    def offered(self) -> tuple[str, ...]:
+        """All types that present members offer."""
+        return tuple(sorted({t for m in self.present for t in m.types}))

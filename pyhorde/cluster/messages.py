@@ -1,0 +1,117 @@
+"""Messages of membership and replication. Wire tags 1-19; never reuse one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pyhorde.cluster.member import Member
+from pyhorde.cluster.wire import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """News about one member: what is said, by whom, and whether they hold positive evidence."""
+
+    member: Member
+    accuser: str = ""
+    evidence: bool = False
+
+    def to_wire(self) -> list[Any]:
+        """Plain data for messages."""
+        return [self.member.to_wire(), self.accuser, self.evidence]
+
+    @classmethod
+    def from_wire(cls, raw: Any) -> Update:
+        """Check and rebuild. Raises ``ValueError``."""
+        if not isinstance(raw, list) or len(raw) != 3 or not isinstance(raw[1], str):
+            raise ValueError("update: expected member, accuser, evidence")
+        return cls(Member.from_wire(raw[0]), raw[1], bool(raw[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? ``target`` is the boot that is meant."""
+
+    tag: ClassVar[int] = 1
+    lane: ClassVar[Lane] = Lane.CONTROL
+    seq: int
+    target: str
+    updates: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The answer to ``Ping`` number ``seq``; ``boot`` is here, at ``incarnation``."""
+
+    tag: ClassVar[int] = 2
+    lane: ClassVar[Lane] = Lane.CONTROL
+    seq: int
+    boot: str
+    incarnation: int
+    updates: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PingRequest:
+    """Please ping ``target`` and pass its ack on to me."""
+
+    tag: ClassVar[int] = 3
+    lane: ClassVar[Lane] = Lane.CONTROL
+    seq: int
+    target: str
+    updates: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Gossip:
+    """News that should not wait for the next probe."""
+
+    tag: ClassVar[int] = 4
+    lane: ClassVar[Lane] = Lane.CONTROL
+    updates: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All members the sender knows; ``reply`` asks for the receiver's in return."""
+
+    tag: ClassVar[int] = 5
+    lane: ClassVar[Lane] = Lane.CONTROL
+    members: list[Any]
+    reply: bool
+
+
+MEMBERSHIP_MESSAGES = (Ping, Ack, PingRequest, Gossip, Table)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncRequest:
+    """My version vector: send what I lack."""
+
+    tag: ClassVar[int] = 10
+    lane: ClassVar[Lane] = Lane.CALL
+    vector: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncData:
+    """A delta. ``last`` ends the answer to a ``SyncRequest``; pushes are always last."""
+
+    tag: ClassVar[int] = 11
+    lane: ClassVar[Lane] = Lane.BULK
+    delta: list[Any]
+    last: bool
+    answer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SyncAck:
+    """How far the sender knows these origins, after joining what it was sent."""
+
+    tag: ClassVar[int] = 12
+    lane: ClassVar[Lane] = Lane.CALL
+    vector: dict[str, Any]
+
+
+REPLICATION_MESSAGES = (SyncRequest, SyncData, SyncAck)

@@ -1,0 +1,294 @@
+"""A node: the parts put together, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from pyhorde.cluster.cluster import Cluster
+from pyhorde.cluster.codec import Codec
+from pyhorde.cluster.member import Member, View
+from pyhorde.cluster.real import RealWorld
+from pyhorde.config import NodeConfig
+from pyhorde.crdt import Joined, Replica
+from pyhorde.errors import HordeError, NodeClosed, NotReady
+from pyhorde.runtime.cell import Cell
+from pyhorde.runtime.draining import Drain, Drained
+from pyhorde.runtime.faces import ClusterFace, SupervisorFace
+from pyhorde.runtime.messages import RUNTIME_MESSAGES
+from pyhorde.runtime.names import Names
+from pyhorde.runtime.offers import Offered, Offers
+from pyhorde.runtime.parts import Parts
+from pyhorde.runtime.process import Process
+from pyhorde.runtime.record import SPECS, check_name
+from pyhorde.runtime.ref import Ref
+from pyhorde.runtime.registry import Registry
+from pyhorde.runtime.requests import Requests
+from pyhorde.runtime.router import Router
+from pyhorde.runtime.starting import Starter
+from pyhorde.runtime.supervisor import Supervisor
+from pyhorde.seam import Listener, World
+
+log = logging.getLogger("pyhorde.node")
+
+S = TypeVar("S", bound=Process)
+P = ParamSpec("P")
+
+
+class Node:
+    """One member of a horde. ``async with Node(...)`` joins, and on the way out drains and leaves.
+
+    Several nodes may live in one OS process; they share nothing.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        bind: str | None = None,
+        peers: Sequence[str] = (),
+        processes: Offered = (),
+        *,
+        config: NodeConfig | None = None,
+        world: World | None = None,
+        **options: Any,
+    ) -> None:
+        if config is None:
+            given = {"name": name, "bind": bind, "peers": tuple(peers) or None, **options}
+            config = NodeConfig(**{k: v for k, v in given.items() if v is not None})
+        elif name is not None or bind is not None or peers or options:
+            raise TypeError("give either config or single settings, not both")
+        self.config = config
+        self.offers = Offers(processes)
+        self.state = "new"
+        self._world: World = world if world is not None else RealWorld()
+        self._listener: Listener | None = None
+        self._drain: Drain | None = None
+        self._draining: asyncio.Task[Drained] | None = None
+        self._closed: asyncio.Future[HordeError | None] | None = None
+        self._failure: HordeError | None = None
+
+    # ---- life -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, join through any peer that answers, and return once in sync (or found alone).
+
+        Raises ``ConfigError``, for a busy address or a name that a live node has.
+        """
+        if self.state != "new":
+            raise RuntimeError("a node can be started only once")
+        self.state = "joining"
+        self._closed = asyncio.get_running_loop().create_future()
+        self.mount(self._world.network)
+        address = self.config.bind
+        self._listener = await self._world.network.listen(address, self._accept)
+        self.config = self.config.bound_to(self._listener.address)
+        self._assemble()
+        self.cluster_parts.start()
+        self._supervisor.start()
+        try:
+            await self._joined()
+        except BaseException:
+            await self.aclose()
+            raise
+        self.state = "ready" if self.state == "joining" else self.state
+        fields = {"node": self.config.name, "address": self.config.advertise}
+        log.info("ready", extra={"fields": {**fields, "members": len(self.view.present)}})
+
+    def mount(self, network: Any) -> None:
+        """Add what else is served on the node's address; called before it listens."""
+
+    def _assemble(self) -> None:
+        world, config = self._world, self.config
+        me = Member(
+            name=config.name,
+            address=config.advertise or config.bind,
+            boot=world.token(),
+            generation=int(world.wall() * 1000),
+            types=self.offers.types,
+        )
+        self._replica = Replica(me.boot, config.replication.max_clock_skew)
+        cluster = Cluster(config, world, me, self._replica, RUNTIME_MESSAGES)
+        self.names = Names(self._replica, world, cluster.view, config.name)
+        self.names.on_written = cluster.written
+        cluster.on_learned.append(self._learned)
+        cluster.on_fatal = self._fail
+        declared = {t: None for cls in self.offers.classes for t in cls.types}
+        parts = Parts(
+            config, world, cluster, self.names, self.offers, Codec(declared), Requests(cluster), self
+        )
+        self._parts, self.cluster_parts = parts, cluster
+        cells: dict[str, Cell] = {}
+        self._supervisor = Supervisor(parts, cells)
+        self.router = Router(parts, cells)
+        self._supervisor.caller = self.router
+        self._starter = Starter(parts, self._supervisor)
+        self.registry = Registry(parts)
+        self.supervisor = SupervisorFace(parts, self._supervisor, self._starter, self.router)
+        self.cluster = ClusterFace(parts)
+
+    async def _accept(self, stream: Any) -> None:
+        if self.state in ("joining", "ready", "draining"):
+            await self.cluster_parts.links.accept(stream)
+        else:
+            await stream.close("the node is not running")
+
+    async def _joined(self) -> None:
+        assert self._closed is not None
+        while not self.cluster_parts.in_sync:
+            await self.cluster_parts.changed(1.0)
+            if self._failure is not None:
+                raise self._failure
+            if self.state == "closed":
+                raise NodeClosed(self.config.name)
+
+    def _learned(self, joined: Joined) -> None:
+        specs = {key for table, key in joined.registers if table == SPECS}
+        self.names.learned(joined.keys, specs)
+        touched = {key for table, key in joined.registers if table != SPECS}
+        self._supervisor.look_at(touched & self.names.orphans.keys())
+
+    def _fail(self, error: HordeError) -> None:
+        if self._failure is None:
+            self._failure = error
+            log.error("node_failed", extra={"fields": {"error": str(error)}})
+            if self.state != "joining":
+                self._stopping = asyncio.get_running_loop().create_task(self.aclose())
+
+    async def drain(self) -> Drained:
+        """Hand every process over, leave, and stop. Idempotent: later calls join the first one."""
+        self.begin_drain()
+        assert self._draining is not None
+        return await asyncio.shield(self._draining)
+
+    def begin_drain(self) -> None:
+        """Start to drain in the background."""
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(
+                self._drain_and_leave(), name="drain"
+            )
+
+    @property
+    def drain_progress(self) -> dict[str, Any] | None:
+        """How far a drain is; None when none was asked for."""
+        return self._drain.result.progress() if self._drain is not None else None
+
+    async def _drain_and_leave(self) -> Drained:
+        if self.state not in ("ready", "joining"):
+            raise NodeClosed(self.config.name)
+        self.state = "draining"
+        self._drain = Drain(self._parts, self._supervisor)
+        result = await self._drain.run(self.config.runtime.drain_timeout)
+        await self._parts.requests.settled(1.0)
+        await self.cluster_parts.leave()
+        self.state = "left"
+        fields = {"moved": result.moved, "left_behind": len(result.left_behind)}
+        log.info("left", extra={"fields": fields})
+        await self.aclose()
+        return result
+
+    async def aclose(self) -> None:
+        """Stop at once, without handing anything over (``drain`` does). Idempotent."""
+        if self.state in ("new", "closed"):
+            return
+        self.state = "closed"
+        if hasattr(self, "_parts"):
+            await self._supervisor.aclose()
+            await self.router.aclose()
+            await self._parts.requests.aclose()
+            await self.cluster_parts.aclose()
+        if self._listener is not None:
+            await self._listener.close()
+        await self._world.network.aclose()
+        if self._closed is not None and not self._closed.done():
+            self._closed.set_result(self._failure)
+
+    async def wait_closed(self) -> HordeError | None:
+        """Wait until the node has stopped; the error if it stopped by itself because of one."""
+        if self._closed is None:
+            return None
+        return await asyncio.shield(self._closed)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None and self.state == "ready":
+            await self.drain()
+        elif self._draining is not None and error is None:
+            await asyncio.shield(self._draining)
+        await self.aclose()
+
+    # ---- what it is for -----------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.config.name
+
+    @property
+    def view(self) -> View:
+        """The members as this node believes them to be now."""
+        return self.cluster_parts.view
+
+    @property
+    def why_not_ready(self) -> str:
+        """Why the node should get no new work; empty when it should."""
+        reasons = {
+            "new": "it has not been started",
+            "joining": "it has not joined yet",
+            "draining": "it is draining",
+            "left": "it has left",
+            "closed": "it has stopped",
+        }
+        return reasons.get(self.state, "")
+
+    async def start_child(
+        self, cls: type[S], name: str | None = None, /, *args: Any, **kwargs: Any
+    ) -> Ref[S]:
+        """Start a process somewhere in the cluster, with the constructor's arguments.
+
+        Without a name it gets a generated one. Once this returns, the name can be used through any
+        live node. Raises ``NameTaken``, ``StartFailed``, ``BadArguments``, ``UnknownType``.
+        """
+        return await self.supervisor.start_child(cls, name, *args, **kwargs)
+
+    def whereis(self, name: str) -> Ref[Any] | None:
+        """The process of this name, if it runs as far as this node knows. No I/O."""
+        owner = self.names.owner(name)
+        return Ref(name, self.router, self.offers.find(owner.type)) if owner else None
+
+    def ref(self, name: str, cls: type[S] | None = None) -> Ref[S]:
+        """A handle that finds the process when it is used."""
+        return Ref(check_name(name), self.router, cls)
+
+    def statistics(self) -> dict[str, int | float]:
+        """Figures about this node, by name; counters end in ``_total``."""
+        if not hasattr(self, "_parts"):
+            raise NotReady(self.config.name, self.why_not_ready)
+        links = self.cluster_parts.links.statistics
+        view = self.view
+        return {
+            "members_present": len(view.present),
+            "processes_local": len(self._supervisor.local()),
+            "processes_known": len(self.names.processes()),
+            "names": self.names.count(),
+            "orphans": len(self.names.orphans),
+            "links": len(self.cluster_parts.links.boots),
+            "sent_frames_total": links.sent_messages,
+            "sent_bytes_total": links.sent_bytes,
+            "received_messages_total": links.received_messages,
+            "received_bytes_total": links.received_bytes,
+            "refused_frames_total": links.refused_frames,
+            "refused_handshakes_total": links.refused_handshakes,
+            "incarnation": view.me.incarnation,
+        }
+

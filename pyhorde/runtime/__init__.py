@@ -1,0 +1,1 @@
+"""Processes: what they are, who runs them, how they are called, moved and remembered."""

@@ -1,0 +1,408 @@
+"""The distributed supervisor of one node: runs the cells and carries out what is decided.
+
+A shell around :func:`pyhorde.runtime.reconcile.decide`, which is asked about a name whenever its
+spec, its claims, its cell or the view may have changed, and about everything unsettled once a
+second besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final
+
+from pyhorde.cluster.membership import Changed
+from pyhorde.errors import HordeError, Ignore, NotHere, ProcessExited
+from pyhorde.runtime import reconcile
+from pyhorde.runtime.cell import Cell, Phase, Setting
+from pyhorde.runtime.context import Lent
+from pyhorde.runtime.durable import Durable
+from pyhorde.runtime.messages import YieldRequest
+from pyhorde.runtime.parts import Parts
+from pyhorde.runtime.process import Resume
+from pyhorde.runtime.reconcile import CellPhase, Situation
+from pyhorde.runtime.record import Answers, Claim, Spec
+from pyhorde.runtime.ref import Caller
+from pyhorde.runtime.restart import RestartBudget, restarts
+
+log = logging.getLogger("pyhorde.supervisor")
+
+SWEEP: Final = 1.0
+CATCH_UP: Final = 2.0
+"""Longest wait, seconds, for what other members know before an orphan is taken over."""
+RETRY: Final = 0.2
+
+
+class Supervisor:
+    """The cells of this node."""
+
+    def __init__(self, parts: Parts, cells: dict[str, Cell]) -> None:
+        self.parts = parts
+        self.cells = cells
+        self.phases: dict[str, CellPhase] = {}
+        self.draining = False
+        self.caller: Caller
+        config = parts.config.runtime
+        self._setting = Setting(parts.config.name, parts.codec, config, self)
+        self._durables: dict[str, Durable] = {}
+        self._lent: dict[str, Lent] = {}
+        self._budgets: dict[str, RestartBudget] = {}
+        self._dirty: set[str] = set()
+        self._scheduled = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        parts.names.on_changed = self.look_at
+        parts.cluster.on_changed.append(self._view_changed)
+        parts.cluster.route(YieldRequest, self._on_yield)
+
+    def start(self) -> None:
+        """Begin to reconcile."""
+        self._sweep()
+
+    async def aclose(self) -> None:
+        """Cut everything off. Idempotent."""
+        self._closed = True
+        for timer in [*self._timers.values(), *([self._sweeper] if self._sweeper else [])]:
+            timer.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for name in list(self.cells):
+            cell = self.cells[name]
+            cell.end(NotHere(name, self.parts.config.name))
+            await cell.kill()
+            self.remove(cell)
+
+    def local(self) -> list[Cell]:
+        """The processes really running in this node, by name."""
+        running = (CellPhase.ACTIVE, CellPhase.YIELDING, CellPhase.LEAVING)
+        return [self.cells[n] for n in sorted(self.cells) if self.phases.get(n) in running]
+
+    # ---- cells ------------------------------------------------------------------------------------
+
+    def new_cell(
+        self, name: str, type_name: str, arguments: bytes, epoch: int, phase: CellPhase
+    ) -> Cell:
+        """A cell for this name, in place but not started. Raises ``UnknownType``."""
+        durable = Durable(self.parts.names, self.parts.cluster, self.parts.config.runtime)
+        cls = self.parts.offers.get(type_name)
+        cell = Cell(name, type_name, cls, arguments, epoch, self._setting, durable)
+        self.cells[name] = cell
+        self.phases[name] = phase
+        self._durables[name] = durable
+        self._budgets[name] = RestartBudget(self.parts.config.runtime)
+        return cell
+
+    async def run(self, cell: Cell, resume: Resume | None, answers: Answers) -> None:
+        """Start the instance in the cell. Raises what :meth:`Cell.start` raises."""
+        self._withdraw(cell)
+        lent = Lent(cell, self._durables[cell.name], self.parts.node, self.caller)
+        self._lent[cell.name] = lent
+        await cell.start(lent, resume, answers)
+
+    def remove(self, cell: Cell) -> None:
+        """Take the cell out."""
+        if self.cells.get(cell.name) is cell:
+            self._withdraw(cell)
+            del self.cells[cell.name]
+            self.phases.pop(cell.name, None)
+            self._durables.pop(cell.name).cancel()
+            self._budgets.pop(cell.name, None)
+            self.look_at({cell.name})
+
+    def durable(self, cell: Cell) -> Durable:
+        """What keeps this cell's state."""
+        return self._durables[cell.name]
+
+    def _withdraw(self, cell: Cell) -> None:
+        lent = self._lent.pop(cell.name, None)
+        if lent is not None:
+            lent.withdraw()
+
+    # ---- reconciling --------------------------------------------------------------------------------
+
+    def look_at(self, names: Iterable[str]) -> None:
+        """Decide anew about these names, soon."""
+        self._dirty.update(names)
+        if not self._scheduled and not self._closed:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._reconcile)
+
+    def _view_changed(self, change: Changed) -> None:
+        boots = {change.after.boot} | ({change.before.boot} if change.before else set())
+        self.parts.names.review(self.parts.cluster.view, boots)
+        self.look_at(self.parts.names.orphans)
+
+    def _sweep(self) -> None:
+        names = self.parts.names
+        self.look_at([*names.orphans, *self.cells, *names.names_of(self.parts.boot)])
+        names.retire_stale()
+        loop = asyncio.get_running_loop()
+        self._sweeper = None if self._closed else loop.call_later(SWEEP, self._sweep)
+
+    def _reconcile(self) -> None:
+        self._scheduled = False
+        names, self._dirty = self._dirty, set()
+        if self._closed or not self.parts.cluster.in_sync:
+            return
+        for name in sorted(names):
+            self._settle_keys(name)
+            self._act(name, reconcile.decide(self.situation(name)))
+
+    def situation(self, name: str) -> Situation:
+        """Everything about the name that the decision depends on."""
+        parts, names = self.parts, self.parts.names
+        spec = names.spec(name)
+        claims = tuple(claim for claim in names.visible(name) if claim.is_process)
+        floor = names.floor(name)
+        orphan = spec is not None and not claims and not self.draining
+        state = names.state(name) if orphan else None
+        return Situation(
+            spec=spec,
+            claims=claims,
+            phase=self.phases.get(name, CellPhase.NONE),
+            boot=parts.boot,
+            home_is_here=bool(
+                orphan and spec and parts.home(name, spec.type) == parts.config.name
+            ),
+            may_adopt=not self.draining,
+            traces=orphan and names.traces(name),
+            graceful=state is not None and state.kind == "graceful" and state.epoch == floor,
+            floor=floor,
+            orphan_since=names.orphans.get(name, 0.0),
+            now=parts.world.now(),
+            adopt_delay=parts.config.runtime.adopt_delay,
+        )
+
+    def _act(self, name: str, action: reconcile.Action) -> None:
+        match action:
+            case reconcile.Stop(reason):
+                self.phases[name] = CellPhase.LEAVING
+                self.spawn(self.stop(self.cells[name], reason), f"stop {name}")
+            case reconcile.DropClaims(claims):
+                self.parts.names.release(claims)
+            case reconcile.Yield(winner):
+                self.phases[name] = CellPhase.YIELDING
+                self.spawn(self._yield(self.cells[name], winner), f"yield {name}")
+            case reconcile.Recover():
+                self.phases[name] = CellPhase.ACTIVE
+                self.cells[name].thaw()
+            case reconcile.Adopt():
+                self.spawn(self._adopt(name), f"adopt {name}")
+            case reconcile.Bury():
+                self.parts.names.end(name, "its node was lost and it is temporary")
+            case reconcile.AskAgain(at):
+                self._ask_again(name, at)
+            case reconcile.Nothing():
+                pass
+
+    def _ask_again(self, name: str, at: float) -> None:
+        if name not in self._timers:
+            delay = max(0.0, at - self.parts.world.now())
+            loop = asyncio.get_running_loop()
+            self._timers[name] = loop.call_later(delay, self._asked_again, name)
+
+    def _asked_again(self, name: str) -> None:
+        self._timers.pop(name, None)
+        self.look_at({name})
+
+    def _settle_keys(self, key: str) -> None:
+        """Of two holders of a registered key the lower in rank lets go."""
+        claims = self.parts.names.visible(key)
+        for claim in claims[1:]:
+            if claim.boot == self.parts.boot and not claim.is_process:
+                self.parts.names.release([claim])
+                cell = self.cells.get(claim.process)
+                if cell is not None:
+                    cell.info(("key_lost", key, claims[0].node))
+
+    # ---- carrying out -------------------------------------------------------------------------------
+
+    async def _adopt(self, name: str) -> None:
+        """Take an orphan over, from the newest copy any reachable member has."""
+        if name in self.cells:
+            return
+        names = self.parts.names
+        since = names.orphans.get(name, self.parts.world.now())
+        self.phases[name] = CellPhase.FIRST
+        try:
+            await self.parts.cluster.caught_up(since, CATCH_UP)
+        finally:
+            self.phases.pop(name, None)
+        action = reconcile.decide(self.situation(name))
+        spec = names.spec(name)
+        if not isinstance(action, reconcile.Adopt) or spec is None or name in self.cells:
+            self.look_at({name})
+            return
+        resume, answers = self._resume(name, spec, action.epoch - 1)
+        cell = self.new_cell(name, spec.type, spec.arguments, action.epoch, CellPhase.ACTIVE)
+        names.claim(name, action.epoch, name, spec.type)
+        fields = {"name": name, "epoch": action.epoch, "from": resume.node, "kind": resume.kind}
+        log.info("adopted", extra={"fields": fields})
+        await self._try(cell, resume, answers)
+
+    def _resume(self, name: str, spec: Spec, floor: int) -> tuple[Resume, Answers]:
+        saved = self.parts.names.state(name)
+        graceful = saved is not None and saved.kind == "graceful" and saved.epoch == floor
+        kind: Any = "graceful" if graceful else "clumsy"
+        if saved is None or (spec.durability == "none" and not graceful):
+            last = self.parts.names.last_owner(name)
+            return Resume(kind, None, 0, floor, last, "its node was lost"), []
+        reason = saved.reason if graceful else "its node was lost"
+        state = self.parts.codec.decode(saved.state, f"the state of {name!r}")
+        resume = Resume(kind, state, saved.version, saved.epoch, saved.node, reason)
+        return resume, saved.answers
+
+    async def _try(self, cell: Cell, resume: Resume, answers: Answers) -> None:
+        """Start an instance that must run; keep trying, ever more slowly."""
+        try:
+            await self.run(cell, resume, answers)
+        except Ignore as error:
+            await self.stop(cell, str(error))
+        except HordeError as error:
+            cell.last_error = str(error)
+            self._restart(cell, resume, answers)
+        else:
+            self.look_at({cell.name})
+
+    def _restart(self, cell: Cell, resume: Resume, answers: Answers) -> None:
+        if self.cells.get(cell.name) is not cell:
+            return
+        delay = self._budgets[cell.name].delay(self.parts.world.now())
+        cell.phase = Phase.WAITING
+        cell.statistics.restarts += 1
+        fields = {"name": cell.name, "delay": round(delay, 3), "error": cell.last_error}
+        log.warning("restarting", extra={"fields": fields})
+        self.spawn(self._again(cell, delay, resume, answers), f"restart {cell.name}")
+
+    async def _again(self, cell: Cell, delay: float, resume: Resume, answers: Answers) -> None:
+        await asyncio.sleep(delay)
+        if self.cells.get(cell.name) is cell and cell.phase is Phase.WAITING:
+            await self._try(cell, resume, answers)
+
+    def exited(self, cell: Cell, reason: str, error: BaseException | None) -> None:
+        """The instance ended by itself: start it again, or end its name."""
+        if self.phases.get(cell.name) is not CellPhase.ACTIVE:
+            return
+        if error is None and not restarts(cell.restart, reason):
+            self.phases[cell.name] = CellPhase.LEAVING
+            self.spawn(self.stop(cell, reason), f"end {cell.name}")
+        elif not restarts(cell.restart, reason):
+            self.phases[cell.name] = CellPhase.LEAVING
+            self.spawn(self._close(cell, reason), f"end {cell.name}")
+        else:
+            self.spawn(self._exit_and_restart(cell, reason, error), f"restart {cell.name}")
+
+    async def _exit_and_restart(
+        self, cell: Cell, reason: str, error: BaseException | None
+    ) -> None:
+        if error is None and cell.process is not None:
+            await self._terminate(cell, reason)
+        saved = self.parts.names.state(cell.name)
+        state, version, answers = None, 0, []
+        if saved is not None and cell.cls.durability != "none":
+            state = self.parts.codec.decode(saved.state, f"the state of {cell.name!r}")
+            version, answers = saved.version, saved.answers
+        node = self.parts.config.name
+        resume = Resume("restart", state, version, cell.epoch, node, reason)
+        self._restart(cell, resume, answers)
+
+    async def _terminate(self, cell: Cell, reason: str) -> None:
+        try:
+            async with asyncio.timeout(cell.cls.shutdown):
+                if cell.process is not None:
+                    await cell.process.terminate(reason)
+        except Exception:
+            log.warning("terminate_failed", extra={"fields": {"name": cell.name}}, exc_info=True)
+
+    async def stop(self, cell: Cell, reason: str) -> None:
+        """End a process for good, in an orderly way."""
+        self.phases[cell.name] = CellPhase.LEAVING
+        await cell.finish(reason)
+        await self._close(cell, reason)
+
+    async def _close(self, cell: Cell, reason: str) -> None:
+        names = self.parts.names
+        self._durables[cell.name].cancel()
+        if names.spec(cell.name) is not None:
+            names.end(cell.name, reason)
+        names.release(names.own_claims(cell.name))
+        cell.end(ProcessExited(cell.name, reason))
+        log.info("ended", extra={"fields": {"name": cell.name, "reason": reason}})
+        self.remove(cell)
+
+    # ---- conflicts ----------------------------------------------------------------------------------
+
+    async def _yield(self, cell: Cell, winner: Claim) -> None:
+        """Hand the final state to the winner, then end; go on if the winner is gone first."""
+        await cell.freeze()
+        request = self._yielded(cell)
+        while self.phases.get(cell.name) is CellPhase.YIELDING:
+            owner = self.parts.names.owner(cell.name)
+            if owner is not None and owner.boot != self.parts.boot:
+                winner = owner
+                try:
+                    await self.parts.requests.ask(winner.boot, request)
+                except (HordeError, ConnectionError) as error:
+                    fields = {"name": cell.name, "winner": winner.node, "error": str(error)}
+                    log.info("yield_delayed", extra={"fields": fields})
+                else:
+                    break
+            await asyncio.sleep(RETRY)
+        if self.phases.get(cell.name) is not CellPhase.YIELDING:
+            return
+        reason = f"superseded by {winner.node} at epoch {winner.epoch}"
+        self.phases[cell.name] = CellPhase.LEAVING
+        await self._terminate(cell, reason)
+        self._durables[cell.name].cancel()
+        self.parts.names.release(self.parts.names.own_claims(cell.name))
+        cell.end(NotHere(cell.name, self.parts.config.name))
+        log.info("yielded", extra={"fields": {"name": cell.name, "reason": reason}})
+        self.remove(cell)
+
+    def _yielded(self, cell: Cell) -> Any:
+        state = None
+        if cell.process is not None:
+            try:
+                what = f"the state of {cell.name!r}"
+                state = self.parts.codec.encode(cell.process.dump(), what, 4 * 1024 * 1024)
+            except HordeError as error:
+                fields = {"name": cell.name, "error": str(error)}
+                log.warning("state_lost_in_conflict", extra={"fields": fields})
+        name, epoch, node = cell.name, cell.epoch, f"{self.parts.config.name}/{self.parts.boot[:8]}"
+        version = cell.cls.state_version
+        return lambda number: YieldRequest(number, name, epoch, node, version, state)
+
+    def _on_yield(self, boot: str, request: YieldRequest) -> None:
+        self.parts.requests.serve(boot, request.id, self._merge(request))
+
+    async def _merge(self, request: YieldRequest) -> bytes:
+        cell = self.cells.get(request.name)
+        if cell is None or self.phases.get(request.name) is not CellPhase.ACTIVE:
+            raise NotHere(request.name, self.parts.config.name)
+        if request.state is not None:
+            state = self.parts.codec.decode(request.state, f"the state of {request.name!r}")
+            other = Resume(
+                "conflict", state, request.version, request.epoch, request.node, "duplicate"
+            )
+            await cell.merge(other)
+        fields = {"name": request.name, "loser": request.node, "epoch": request.epoch}
+        log.info("merged", extra={"fields": fields})
+        return b""
+
+    # ---- tasks --------------------------------------------------------------------------------------
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run work of the supervisor in a task; failures are logged, never lost."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            fields = {"task": task.get_name()}
+            log.error("task_failed", extra={"fields": fields}, exc_info=task.exception())

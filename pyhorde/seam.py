@@ -1,0 +1,106 @@
+"""The seam between pyhorde and the world it runs in.
+
+Everything a node takes from outside - the time, chance, fresh identities, the network - enters
+through one :class:`World`. Production hands in :class:`pyhorde.cluster.real.RealWorld`; the
+simulator hands in a world of its own, with a virtual clock and a seeded network, and the node
+cannot tell the difference. Scheduling is asyncio's and needs no port: the simulator brings its
+own event loop.
+
+A lint rule (``ruff`` TID251, see ``pyproject.toml``) keeps every other module from going around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableSequence, Sequence
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Rng(Protocol):
+    """The part of :class:`random.Random` that pyhorde draws from."""
+
+    def random(self) -> float: ...
+
+    def uniform(self, a: float, b: float) -> float: ...
+
+    def randrange(self, stop: int) -> int: ...
+
+    def shuffle(self, x: MutableSequence[Any]) -> None: ...
+
+    def sample(self, population: Sequence[T], k: int) -> list[T]: ...
+
+
+class Stream(Protocol):
+    """One duplex channel to a peer: whole frames, in order, at most once, or broken for good.
+
+    A frame that :meth:`send` accepted may still be lost when the stream breaks; nobody is told
+    which. After the first :class:`~pyhorde.errors.StreamClosed` every call raises it again.
+    """
+
+    @property
+    def remote(self) -> str:
+        """Where the other end is, for people to read (not an identity)."""
+
+    async def send(self, frame: bytes) -> None:
+        """Hand one frame to the network; waits while the peer reads too slowly."""
+
+    async def receive(self) -> bytes:
+        """The next frame. Raises :class:`~pyhorde.errors.StreamClosed` at the end."""
+
+    async def close(self, reason: str = "") -> None:
+        """Close at once. Idempotent, never raises."""
+
+
+class Listener(Protocol):
+    """A bound address that accepts streams until it is closed."""
+
+    @property
+    def address(self) -> str:
+        """The address really bound, as ``HOST:PORT`` (a port 0 has become a number)."""
+
+    async def close(self) -> None:
+        """Stop accepting, and close what was accepted. Idempotent."""
+
+
+class Network(Protocol):
+    """How nodes reach each other."""
+
+    async def listen(self, address: str, accept: Callable[[Stream], Awaitable[None]]) -> Listener:
+        """Accept streams on ``HOST:PORT``; each runs ``accept`` in a task of its own.
+
+        Raises :class:`~pyhorde.errors.ConfigError` when the address cannot be bound.
+        """
+
+    async def dial(self, address: str, timeout: float) -> Stream:
+        """Open a stream to ``HOST:PORT`` within ``timeout`` seconds.
+
+        Raises :class:`~pyhorde.errors.DialRefused` when the host answers that nobody listens
+        there (evidence), and :class:`~pyhorde.errors.PeerUnreachable` for anything else (none).
+        """
+
+    async def aclose(self) -> None:
+        """Release what dialling holds on to. Idempotent."""
+
+
+class World(Protocol):
+    """Time, chance, identity and the network, as one node sees them."""
+
+    @property
+    def rng(self) -> Rng:
+        """The node's source of chance."""
+        ...
+
+    @property
+    def network(self) -> Network:
+        """The node's way to its peers."""
+        ...
+
+    def now(self) -> float:
+        """Seconds on a clock that never goes back; comparable only within one boot."""
+
+    def wall(self) -> float:
+        """Seconds since the Unix epoch, as far as this machine knows; may jump."""
+
+    def token(self) -> str:
+        """A fresh identifier of 128 random bits, as 32 hexadecimal digits."""

@@ -1,0 +1,323 @@
+"""What the command line, the environment and a TOML file say, made into a :class:`NodeConfig`.
+
+Flags beat ``PYHORDE_<OPTION>`` beat the file beat the defaults. Every value remembers where it
+came from, and an error names that place (``--bind``, ``PYHORDE_BIND``, ``horde.toml:bind``) rather
+than the setting, because there it can be mended. The file has the options as top-level keys, and
+the tables ``[membership]``, ``[replication]`` and ``[runtime]`` with the fields of their classes.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pyhorde.config import (
+    DEFAULT_ADDRESS,
+    MembershipConfig,
+    NodeConfig,
+    ReplicationConfig,
+    RuntimeConfig,
+    split_address,
+)
+from pyhorde.errors import ConfigError
+
+SECRET_MIN: Final = 16
+"""Bytes that a cluster secret must have at least."""
+
+_TABLES: Final[Mapping[str, type[Any]]] = {
+    "membership": MembershipConfig,
+    "replication": ReplicationConfig,
+    "runtime": RuntimeConfig,
+}
+_PROFILES: Final[Mapping[str, Callable[[], MembershipConfig]]] = {
+    "local": MembershipConfig.local,
+    "lan": MembershipConfig,
+    "wan": MembershipConfig.wan,
+}
+_SWITCH: Final = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything ``pyhorde node`` needs to start."""
+
+    config: NodeConfig
+    apps: tuple[str, ...] = ()
+    log_format: str = "text"
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value and the place where the user wrote it."""
+
+    value: Any
+    origin: str
+    folder: Path = field(default_factory=Path)
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a node; ``flags`` has the command line's options by name, unset ones as None.
+
+    Raises :class:`~pyhorde.errors.ConfigError` for anything wrong, naming where it was written.
+    """
+    given = _gather(flags, os.environ if environ is None else environ)
+    try:
+        config = _config(given)
+    except ConfigError as error:
+        origin = given[error.option].origin if error.option in given else error.option
+        raise ConfigError(origin, error.problem, error.hint) from None
+    read = {key: given[key].value for key in ("apps", "log_format", "log_level") if key in given}
+    return Settings(config, **read)
+
+
+def _config(given: Mapping[str, _Given]) -> NodeConfig:
+    def value(key: str, default: Any = None) -> Any:
+        return given[key].value if key in given else default
+
+    bind = value("bind", DEFAULT_ADDRESS)
+    secret = given.get("secret_file")
+    return NodeConfig(
+        name=value("name") or default_name(bind),
+        bind=bind,
+        advertise=value("advertise"),
+        peers=value("peers", ()),
+        cluster=value("cluster", "horde"),
+        secret=read_secret(secret.folder / secret.value) if secret else None,
+        insecure=value("insecure", default=False),
+        membership=_table(_PROFILES[value("profile", "lan")](), "membership", given),
+        replication=_table(ReplicationConfig(), "replication", given),
+        runtime=_table(RuntimeConfig(), "runtime", given),
+    )
+
+
+def default_name(bind: str) -> str:
+    """``<hostname>-<port>``, in letters that a node's name may have."""
+    port = split_address(bind, "bind")[1]
+    suffix = f"-{port or os.getpid()}"
+    host = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).lstrip("._-") or "node"
+    return host[: 63 - len(suffix)] + suffix
+
+
+def read_secret(path: Path) -> bytes:
+    """The cluster secret in the file: its bytes without surrounding white space."""
+    mend = f"make one with: openssl rand -hex 32 > {path}"
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        problem = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
+        raise ConfigError("secret_file", problem, mend) from None
+    if len(secret) < SECRET_MIN:
+        size = f"has {len(secret)} bytes, a secret needs {SECRET_MIN}" if secret else "is empty"
+        raise ConfigError("secret_file", f"{path} {size}", mend)
+    return secret
+
+
+def _table(preset: T, table: str, given: Mapping[str, _Given]) -> T:
+    """The preset with what the file's table (or an option of the same meaning) says."""
+    prefix = f"{table}."
+    changes = {k.removeprefix(prefix): g.value for k, g in given.items() if k.startswith(prefix)}
+    changed: T = replace(preset, **changes)  # type: ignore[type-var]
+    return changed
+
+
+# --- where values come from ----------------------------------------------------------------------
+
+
+def _gather(flags: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, _Given]:
+    """Every value that was given somewhere, the strongest place winning."""
+    strong = _from_environ(environ) | _from_flags(flags)
+    path = strong.pop("config", None)
+    return (_from_file(Path(path.value), path.origin) if path else {}) | strong
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, _Given]:
+    named = {key: flags.get(key) for key in _OPTIONS}
+    return {
+        _KEYS.get(key, key): _read(value, _OPTIONS[key].from_text, _flag(key))
+        for key, value in named.items()
+        if value is not None and value != ()
+    }
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, _Given]:
+    """An empty variable counts as not set."""
+    named = {key: environ.get(_variable(key), "").strip() for key in _OPTIONS}
+    return {
+        _KEYS.get(key, key): _read(value, _OPTIONS[key].from_text, _variable(key))
+        for key, value in named.items()
+        if value
+    }
+
+
+def _from_file(path: Path, origin: str) -> dict[str, _Given]:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
+        raise ConfigError(origin, problem) from None
+    except ValueError as error:
+        raise ConfigError(origin, f"{path} is no TOML: {error}") from None
+    found: dict[str, _Given] = {}
+    for key, value in raw.items():
+        if key in _TABLES:
+            found |= _from_table(key, value, path)
+        elif key in _OPTIONS and key != "config":
+            place, kind = f"{path}:{key}", _OPTIONS[key]
+            found[_KEYS.get(key, key)] = _read(value, kind.from_toml, place, path.parent)
+        else:
+            raise ConfigError(f"{path}:{key}", "there is no such setting", _meant(key))
+    if "drain_timeout" in raw and "drain_timeout" in raw.get("runtime", {}):
+        place = f"{path}:drain_timeout"
+        raise ConfigError(place, "it is given twice", "drop the one in [runtime]")
+    return found
+
+
+def _from_table(table: str, raw: Any, path: Path) -> dict[str, _Given]:
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}:{table}", "must be a table", f"write [{table}] above its keys")
+    numbers = {each.name: type(each.default) for each in fields(_TABLES[table])}
+    found = {}
+    for key, value in raw.items():
+        place = f"{path}:{table}.{key}"
+        if key not in numbers:
+            raise ConfigError(place, "there is no such setting", _closest(key, numbers))
+        kind = _WHOLE if numbers[key] is int else _NUMBER
+        found[f"{table}.{key}"] = _read(value, kind.from_toml, place)
+    return found
+
+
+def _read(value: Any, parse: Callable[[Any], Any], origin: str, folder: Path = Path()) -> _Given:
+    try:
+        return _Given(parse(value), origin, folder)
+    except ValueError as error:
+        raise ConfigError(origin, str(error)) from None
+
+
+def _meant(key: str) -> str:
+    for table, kind in _TABLES.items():
+        if key in {each.name for each in fields(kind)}:
+            return f"put it into the table [{table}]"
+    return _closest(key, [*(name for name in _OPTIONS if name != "config"), *_TABLES])
+
+
+def _closest(key: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(key.replace("-", "_"), known := list(known), n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+
+
+# --- how values are written ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a value is read: from text, and from a value that has a type already."""
+
+    from_text: Callable[[Any], Any]
+    from_toml: Callable[[Any], Any]
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    """``a,b`` or several of them."""
+    texts = [value] if isinstance(value, str) else value
+    return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
+
+
+def _list(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError(f'must be a list of texts, such as ["a", "b"], and not {value!r}')
+    return tuple(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a text in quotes, and not {value!r}")
+    return value
+
+
+def _switch(value: Any) -> bool:
+    if str(value).lower() not in _SWITCH:
+        raise ValueError(f"must be true or false, and not {value!r}")
+    return _SWITCH[str(value).lower()]
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, and not {value!r}")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, and not {value!r}")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"must be a number from 0 up, and not {value!r}")
+    return value
+
+
+def _parsed(value: Any) -> float:
+    try:
+        return _number(float(value))
+    except ValueError:
+        raise ValueError(f"must be a number from 0 up, and not {value!r}") from None
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"must be a whole number, and not {value!r}")
+    return int(_number(value))
+
+
+def _one_of(*choices: str) -> _Kind:
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}, and not {value!r}")
+        return str(value)
+
+    return _Kind(parse, parse)
+
+
+_TEXT: Final = _Kind(str, _text)
+_LIST: Final = _Kind(_words, _list)
+_BOOLEAN: Final = _Kind(_switch, _boolean)
+_NUMBER: Final = _Kind(_parsed, _number)
+_WHOLE: Final = _Kind(_parsed, _whole)
+
+_OPTIONS: Final[Mapping[str, _Kind]] = {
+    "name": _TEXT,
+    "bind": _TEXT,
+    "advertise": _TEXT,
+    "peers": _LIST,
+    "cluster": _TEXT,
+    "apps": _LIST,
+    "secret_file": _TEXT,
+    "insecure": _BOOLEAN,
+    "config": _TEXT,
+    "log_format": _one_of("text", "json"),
+    "log_level": _one_of("debug", "info", "warning", "error"),
+    "profile": _one_of(*_PROFILES),
+    "drain_timeout": _NUMBER,
+}
+_KEYS: Final = {"drain_timeout": "runtime.drain_timeout"}
+"""Options that are a field of a table."""
+
+
+def _flag(key: str) -> str:
+    return "--app" if key == "apps" else f"--{key.replace('_', '-')}"
+
+
+def _variable(key: str) -> str:
+    return "PYHORDE_APP" if key == "apps" else f"PYHORDE_{key.upper()}"
