@@ -157,8 +157,9 @@ class RuntimeConfig:
     """On how many other nodes an answer of a ``replicated`` process must be safe before it is
     given (fewer only when fewer are alive)."""
 
-    replicate_timeout: float = 5.0
-    """Seconds to wait for those copies before the caller hears ``NotReplicated``."""
+    replicate_timeout: float = 20.0
+    """Seconds to wait for those copies before the caller hears ``NotReplicated``. Longer than it
+    takes to notice a silent node, so that such a node delays an answer but does not fail it."""
 
     recent_answers: int = 256
     """Answers each process remembers, so that a repeated request is answered, not run again."""

@@ -70,7 +70,7 @@ class Node:
         self._closed: asyncio.Future[HordeError | None] | None = None
         self._failure: HordeError | None = None
 
-    # ---- life -------------------------------------------------------------------------------------
+    # ---- life --------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Listen, join through any peer that answers, and return once in sync (or found alone).
@@ -94,6 +94,7 @@ class Node:
             await self.aclose()
             raise
         self.state = "ready" if self.state == "joining" else self.state
+        self._supervisor.look_at(self.names.orphans)
         fields = {"node": self.config.name, "address": self.config.advertise}
         log.info("ready", extra={"fields": {**fields, "members": len(self.view.present)}})
 
@@ -117,7 +118,14 @@ class Node:
         cluster.on_fatal = self._fail
         declared = {t: None for cls in self.offers.classes for t in cls.types}
         parts = Parts(
-            config, world, cluster, self.names, self.offers, Codec(declared), Requests(cluster), self
+            config,
+            world,
+            cluster,
+            self.names,
+            self.offers,
+            Codec(declared),
+            Requests(cluster),
+            self,
         )
         self._parts, self.cluster_parts = parts, cluster
         cells: dict[str, Cell] = {}
@@ -198,9 +206,10 @@ class Node:
             await self._supervisor.aclose()
             await self.router.aclose()
             await self._parts.requests.aclose()
-            await self.cluster_parts.aclose()
         if self._listener is not None:
             await self._listener.close()
+        if hasattr(self, "_parts"):
+            await self.cluster_parts.aclose()
         await self._world.network.aclose()
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(self._failure)
@@ -227,7 +236,7 @@ class Node:
             await asyncio.shield(self._draining)
         await self.aclose()
 
-    # ---- what it is for -----------------------------------------------------------------------------
+    # ---- what it is for ----------------------------------------------------------------------
 
     @property
     def name(self) -> str:
@@ -291,4 +300,3 @@ class Node:
             "refused_handshakes_total": links.refused_handshakes,
             "incarnation": view.me.incarnation,
         }
-

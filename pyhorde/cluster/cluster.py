@@ -68,7 +68,7 @@ class Cluster:
         self.on_lost: list[Callable[[str], None]] = []
         self.on_fatal: Callable[[HordeError], None] = lambda _: None
 
-    # ---- what others use --------------------------------------------------------------------------
+    # ---- what others use ---------------------------------------------------------------------
 
     @property
     def view(self) -> View:
@@ -148,19 +148,24 @@ class Cluster:
                 raise NotReplicated(what, missing, timeout)
 
     async def caught_up(self, since: float, timeout: float) -> None:
-        """Wait until everything is here that the linked members had at ``since``.
+        """Wait until everything is here that the live members had at ``since``.
 
-        Gives up on members that do not answer within ``timeout`` seconds.
+        Gives up on members that do not answer, or cannot be linked, within ``timeout`` seconds.
         """
         deadline = self._world.now() + timeout
-        while lagging := self._replication.lagging(since):
+        while True:
+            lagging = self._replication.lagging(since)
             for boot in lagging:
                 if not self._replication.asking(boot, since):
                     self._run(self._replication.ask(boot, self._world.now()))
+            unlinked = [m for m in self.view.others if m.status is Status.ALIVE]
+            unlinked = [m for m in unlinked if m.boot not in self.links.boots]
+            if not (lagging or unlinked):
+                return
             if not await self.changed(deadline - self._world.now()):
                 return
 
-    # ---- what the links tell and ask ---------------------------------------------------------------
+    # ---- what the links tell and ask ---------------------------------------------------------
 
     def on_linked(self, member: Member) -> None:
         """A link is up."""
@@ -198,7 +203,7 @@ class Cluster:
         self._run(self._replication.received(boot, message, now, wall))
         self._wake()
 
-    # ---- effects --------------------------------------------------------------------------------------
+    # ---- effects -----------------------------------------------------------------------------
 
     def _run(self, effects: Iterable[membership.Effect | replication.Effect]) -> None:
         for effect in effects:
@@ -225,7 +230,7 @@ class Cluster:
             level = logging.INFO if after.present else logging.WARNING
             if after.boot == self.view.me.boot or after.status is Status.LEFT:
                 level = logging.INFO
-            log.log(level, f"member_{after.state}", extra={"fields": fields})
+            log.log(level, "member_%s", after.state, extra={"fields": fields})
         for callback in self.on_changed:
             callback(change)
         self._wake()
@@ -251,7 +256,7 @@ class Cluster:
             if not waiter.done():
                 waiter.set_result(None)
 
-    # ---- time -----------------------------------------------------------------------------------------
+    # ---- time --------------------------------------------------------------------------------
 
     def _arm(self) -> None:
         if self._closed or not self._started:

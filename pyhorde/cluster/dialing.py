@@ -2,12 +2,14 @@
 
 Targets are the configured peers, present members without a link, and dead members, which are
 re-dialled for as long as they are remembered so that the halves of a partition find each other.
-Each address has its own pause, doubled by every failure; a lost link resets it.
+Each address has its own pause, doubled by every failure; a lost link resets it. What is neither a
+seed nor a member's address any more is forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,25 +48,29 @@ class Dialer:
         self._rng = rng
         self._attempts: dict[str, _Attempt] = {}
 
-    def due(self, view: View, linked: Set[str], now: float) -> list[Target]:
+    def due(self, view: View, linked: AbstractSet[str], now: float) -> list[Target]:
         """Targets to dial now; each is busy until its result is reported."""
+        self._forget(view)
         ready = []
         for target in self._targets(view, linked):
             attempt = self._attempts.setdefault(target.address, _Attempt())
             if not attempt.busy and attempt.due <= now:
-                attempt.busy = True
+                attempt.busy, attempt.due = True, now + self._config.redial_min
                 ready.append(target)
         return ready
 
-    def next_deadline(self, view: View, linked: Set[str]) -> float | None:
+    def next_deadline(self, view: View, linked: AbstractSet[str]) -> float | None:
         """When ``due`` has something next; None when all are linked or being dialled."""
         attempts = [self._attempts.get(t.address) for t in self._targets(view, linked)]
         return min((a.due if a else 0.0 for a in attempts if not (a and a.busy)), default=None)
 
     def reached(self, address: str, name: str) -> None:
-        """The dial led to the node of this name."""
+        """The dial led to the node of this name.
+
+        Should that give no link, the next dial still comes ``redial_min`` after this one.
+        """
         attempt = self._attempts.setdefault(address, _Attempt())
-        attempt.busy, attempt.tried, attempt.pause, attempt.due = False, True, 0.0, 0.0
+        attempt.busy, attempt.tried, attempt.pause = False, True, 0.0
         attempt.reached, attempt.last_error = name, ""
 
     def failed(self, address: str, error: str, view: View, now: float) -> bool:
@@ -75,7 +81,7 @@ class Dialer:
         attempt.busy, attempt.tried, attempt.last_error = False, True, error
         attempt.pause = min(config.redial_max, max(config.redial_min, attempt.pause * 2))
         pause = attempt.pause
-        if any(m.address == address and m.status is Status.DEAD for m in view.members):
+        if self._is_former(address, view):
             pause = config.redial_max * FORMER_FACTOR
         attempt.due = now + pause * self._rng.uniform(0.75, 1.25)
         return news
@@ -90,9 +96,10 @@ class Dialer:
         attempts = (self._attempts.get(seed) for seed in self.seeds if seed != own)
         return all(attempt is not None and attempt.tried for attempt in attempts)
 
-    def _targets(self, view: View, linked: Set[str]) -> list[Target]:
+    def _targets(self, view: View, linked: AbstractSet[str]) -> list[Target]:
         targets: dict[str, Target] = {}
-        for member in view.members:
+        # Present members last: what their address answers is evidence, and must be about them.
+        for member in sorted(view.members, key=lambda m: m.present):
             if member.boot == view.me.boot or member.boot in linked:
                 continue
             if member.present or member.status is Status.DEAD:
@@ -103,9 +110,19 @@ class Dialer:
                 targets.setdefault(seed, Target(seed, None))
         return [target for target in targets.values() if target.address not in reachable]
 
-    def _is_linked(self, seed: str, view: View, linked: Set[str]) -> bool:
+    def _is_linked(self, seed: str, view: View, linked: AbstractSet[str]) -> bool:
         attempt = self._attempts.get(seed)
         if attempt is None or attempt.reached is None:
             return False
         member = view.by_name.get(attempt.reached)
         return member is not None and (member.boot in linked or member.boot == view.me.boot)
+
+    def _is_former(self, address: str, view: View) -> bool:
+        here = [m for m in view.members if m.address == address]
+        return any(m.status is Status.DEAD for m in here) and not any(m.present for m in here)
+
+    def _forget(self, view: View) -> None:
+        kept = {member.address for member in view.members} | set(self.seeds)
+        for address in [a for a, attempt in self._attempts.items() if not attempt.busy]:
+            if address not in kept:
+                del self._attempts[address]

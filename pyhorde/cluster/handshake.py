@@ -16,7 +16,7 @@ already counts as up. So exactly one of the two attempts survives, whichever fra
 from __future__ import annotations
 
 import hmac
-from collections.abc import Set
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -85,7 +85,7 @@ def proves(given: bytes, expected: bytes) -> bool:
     return hmac.compare_digest(given, expected)
 
 
-def refusal(hello: Hello, cluster: str, view: View, linked: Set[str]) -> Refusal | None:
+def refusal(hello: Hello, cluster: str, view: View, linked: AbstractSet[str]) -> Refusal | None:
     """Why the dialler is not let in; None when it is. Raises ``ValueError`` for a bad record."""
     if hello.version != VERSION:
         detail = f"this node speaks protocol version {VERSION}, the dialler {hello.version}"

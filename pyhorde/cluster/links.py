@@ -110,6 +110,7 @@ class Links:
         self._links: dict[str, Link] = {}
         self._incoming: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
         self.statistics = LinkStatistics()
 
@@ -119,11 +120,18 @@ class Links:
         return self._links.keys()
 
     def send(self, boot: str, message: Any) -> bool:
-        """Queue a message; False when it provably will not arrive (no link, or it is full)."""
+        """Queue a message; False when it provably will not arrive (no link, or it is full).
+
+        A lost part of a bulk transfer would leave a hole in the rest, so that breaks the link.
+        """
         link = self._links.get(boot)
         if link is None:
             return False
-        return link.enqueue(message.lane, self._wire.encode(message))
+        if link.enqueue(message.lane, self._wire.encode(message)):
+            return True
+        if message.lane is Lane.BULK:
+            self._drop(link, "it does not read what it is sent")
+        return False
 
     async def dial(self, address: str) -> Member:
         """Meet the node at this address. Returns its record, linked by now in any case.
@@ -138,9 +146,14 @@ class Links:
         except TimeoutError:
             await stream.close("handshake timed out")
             raise PeerUnreachable(address, "the handshake timed out") from None
+        except asyncio.CancelledError:
+            self._close(stream, "the node stops")
+            raise
         except ClusterError as error:
             await stream.close(str(error))
-            raise PeerUnreachable(address, str(error)) if isinstance(error, Closed) else error
+            if isinstance(error, Closed):
+                raise PeerUnreachable(address, str(error)) from error
+            raise
         if keep:
             _ = self._establish(member, stream)
         else:
@@ -164,8 +177,10 @@ class Links:
         links, self._links = list(self._links.values()), {}
         for task in list(self._tasks):
             task.cancel()
-        closing = [link.stream.close("the node has stopped") for link in links]
-        await asyncio.gather(*closing, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in links:
+            self._close(link.stream, "the node has stopped")
+        await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def flush(self, timeout: float) -> None:
         """Wait until what is queued now has been handed to the network, or ``timeout`` is over."""
@@ -175,7 +190,7 @@ class Links:
                 return
             await asyncio.sleep(0.005)
 
-    # ---- handshake ------------------------------------------------------------------------------
+    # ---- handshake ---------------------------------------------------------------------------
 
     async def _greet(self, stream: Stream, address: str) -> tuple[Member, bool]:
         me = self._events.view.me
@@ -258,7 +273,7 @@ class Links:
         finally:
             await stream.close("refused")
 
-    # ---- running links --------------------------------------------------------------------------
+    # ---- running links -----------------------------------------------------------------------
 
     def _establish(self, member: Member, stream: Stream) -> asyncio.Task[None]:
         old = self._links.pop(member.boot, None)
@@ -306,10 +321,16 @@ class Links:
         for task in link.tasks:
             if task is not asyncio.current_task():
                 task.cancel()
-        _ = self._spawn(link.stream.close(reason), "close")
+        self._close(link.stream, reason)
         if self._links.get(link.boot) is link:
             del self._links[link.boot]
             self._events.on_unlinked(link.boot, reason)
+
+    def _close(self, stream: Stream, reason: str) -> None:
+        """Close in the background; ``aclose`` waits for it, so that no connection is left open."""
+        task = asyncio.get_running_loop().create_task(stream.close(reason), name="close a stream")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     def _spawn(self, coroutine: Any, name: str) -> asyncio.Task[None]:
         task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine, name=name)

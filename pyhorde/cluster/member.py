@@ -91,10 +91,11 @@ class Member:
     @classmethod
     def from_wire(cls, raw: Any) -> Member:
         """Check and rebuild. Raises ``ValueError``."""
-        try:
-            name, address, boot, generation, incarnation, status, draining, types = raw
-        except (TypeError, ValueError):
-            raise ValueError("member: expected 8 fields") from None
+        if not isinstance(raw, list) or len(raw) != 8:
+            raise ValueError("member: expected 8 fields")
+        name, address, boot, generation, incarnation, status, draining, types = raw
+        if not isinstance(types, list) or not isinstance(draining, bool):
+            raise ValueError("member: bad types or draining")
         texts = (name, address, boot, *types)
         numbers = (generation, incarnation)
         if not all(isinstance(t, str) and len(t) <= 512 for t in texts) or len(types) > MAX_TYPES:
@@ -108,7 +109,7 @@ class Member:
             generation=generation,
             incarnation=incarnation,
             status=Status(status),
-            draining=bool(draining),
+            draining=draining,
             types=tuple(types),
         )
 

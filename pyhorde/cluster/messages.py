@@ -42,13 +42,12 @@ class Ping:
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The answer to ``Ping`` number ``seq``; ``boot`` is here, at ``incarnation``."""
+    """The answer to ``Ping`` number ``seq``: ``member`` is here, and this is its own record."""
 
     tag: ClassVar[int] = 2
     lane: ClassVar[Lane] = Lane.CONTROL
     seq: int
-    boot: str
-    incarnation: int
+    member: list[Any]
     updates: list[Any]
 
 
@@ -74,7 +73,10 @@ class Gossip:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All members the sender knows; ``reply`` asks for the receiver's in return."""
+    """All members the sender knows, each with the seconds it has been absent.
+
+    ``reply`` asks for the receiver's table in return.
+    """
 
     tag: ClassVar[int] = 5
     lane: ClassVar[Lane] = Lane.CONTROL

@@ -141,7 +141,7 @@ class Replication:
         messages.append(SyncData(Delta().to_wire(), last=True, answer=True))
         effects: list[Effect] = [Send(boot, message) for message in messages]
         peer = self._peers.get(boot)
-        if peer is not None and deltas:
+        if peer is not None and vector.get(self.replica.origin, 0) < self.replica.seq:
             peer.pushed = self.replica.seq
         return effects
 
@@ -166,9 +166,9 @@ class Replication:
         peer = self._peers.get(boot)
         before = peer.acked if peer else None
         self._heard(boot, vector)
-        if peer is None or self.replica.origin not in vector:
+        if peer is None:
             return []
-        if peer.pushed is not None and vector[self.replica.origin] >= peer.pushed:
+        if peer.pushed is not None and vector.get(self.replica.origin, 0) >= peer.pushed:
             peer.pushed = None
         elif before == peer.acked:
             return []

@@ -1,17 +1,23 @@
-"""How long a suspect may take to refute: formulas, and one suspicion's clock.
+"""Suspicions: how long a suspect may take to refute, and when the evidence suffices.
 
 Source: Dadgar, Phillips, Currey, "Lifeguard: Local health awareness for more accurate failure
 detection" (2018). Our differences: at least one confirmation is waited for whenever anybody else is
 there to give one (so small clusters keep the benefit), the suspect is asked again until it is
 decided, and a last check precedes every verdict.
+
+Who hears of a suspicion asks the suspect too. If that stays without an answer for an interval or
+two, and confirmations are still wanted, it confirms. Hearsay is no confirmation.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from pyhorde.cluster.member import Member
 from pyhorde.config import MembershipConfig
+from pyhorde.seam import Rng
 
 
 def bounds(size: int, config: MembershipConfig) -> tuple[float, float]:
@@ -41,22 +47,95 @@ class Suspicion:
     boot: str
     started: float
     next_probe: float
+    """When this node asks the suspect again."""
+    confirm_at: float
+    """When this node, still without an answer, counts as one that does not reach it either."""
     accusers: set[str] = field(default_factory=set)
     witnesses: set[str] = field(default_factory=set)
     """Members whose own re-dial was refused: they hold evidence, not just silence."""
     last_check_until: float | None = None
+
+    @property
+    def confirmed(self) -> int:
+        """How many have said the same as the first accuser."""
+        return max(0, len(self.accusers) - 1)
 
     def deadline(self, size: int, config: MembershipConfig) -> float:
         """When to run the last check, or, if that runs already, to give the verdict."""
         if self.last_check_until is not None:
             return self.last_check_until
         wanted = confirmations_wanted(size, config)
-        confirmed = min(wanted, max(0, len(self.accusers) - 1))
+        confirmed = min(wanted, self.confirmed)
         return self.started + timeout(confirmed, wanted, *bounds(size, config))
+
+    def may_confirm(self, name: str, size: int, config: MembershipConfig, now: float) -> bool:
+        """Whether the member of this name should confirm now."""
+        lacking = self.confirmed < confirmations_wanted(size, config)
+        return lacking and now >= self.confirm_at and name not in self.accusers
+
+    def knows(self, accuser: str, *, evidence: bool) -> bool:
+        """Whether this accusation adds nothing. Hearsay has no accuser."""
+        return not accuser or accuser in (self.witnesses if evidence else self.accusers)
+
+    def add(self, accuser: str, *, evidence: bool) -> None:
+        """Note an accusation."""
+        if accuser:
+            self.accusers.add(accuser)
+            if evidence:
+                self.witnesses.add(accuser)
 
     def shift(self, seconds: float) -> None:
         """Credit the suspect with time in which this node itself did not run."""
         self.started += seconds
         self.next_probe += seconds
+        self.confirm_at += seconds
         if self.last_check_until is not None:
             self.last_check_until += seconds
+
+
+class Suspicions:
+    """All suspicions of one node."""
+
+    def __init__(self, config: MembershipConfig, rng: Rng) -> None:
+        self._config = config
+        self._rng = rng
+        self._by_boot: dict[str, Suspicion] = {}
+
+    def get(self, boot: str) -> Suspicion | None:
+        """The suspicion of this boot."""
+        return self._by_boot.get(boot)
+
+    def open(self, boot: str, now: float) -> Suspicion:
+        """The suspicion of this boot; a new one is asked about at once."""
+        suspicion = self._by_boot.get(boot)
+        if suspicion is None:
+            # Not all at the same moment: the first to confirm spare the others the message.
+            confirm_at = now + self._config.probe_interval * self._rng.uniform(1, 2)
+            suspicion = self._by_boot[boot] = Suspicion(boot, now, now, confirm_at)
+        return suspicion
+
+    def drop(self, boot: str) -> None:
+        """It is decided, one way or the other."""
+        self._by_boot.pop(boot, None)
+
+    def credit(self, seconds: float) -> None:
+        """This node stood still for so long: nobody is to blame for that time."""
+        for suspicion in self._by_boot.values():
+            suspicion.shift(seconds)
+
+    def deadlines(self, size: int) -> Iterator[float]:
+        """When each suspicion wants attention."""
+        for suspicion in self._by_boot.values():
+            yield min(suspicion.next_probe, suspicion.deadline(size, self._config))
+
+    def proven(self, me: str, others: Iterable[Member]) -> list[Suspicion]:
+        """Those that ``me`` holds evidence for and one other too, or nobody else is there."""
+        seen = [s for s in self if me in s.witnesses]
+        rest = {member.boot for member in others} - {s.boot for s in seen}
+        return [s for s in seen if len(s.witnesses) > 1 or not rest]
+
+    def __iter__(self) -> Iterator[Suspicion]:
+        """All of them; they may be dropped on the way."""
+        for suspicion in list(self._by_boot.values()):
+            if self._by_boot.get(suspicion.boot) is suspicion:
+                yield suspicion

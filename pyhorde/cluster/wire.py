@@ -63,9 +63,11 @@ class Wire:
         unpacker = msgpack.Unpacker(max_buffer_size=MAX_FRAME_BYTES, strict_map_key=False)
         try:
             unpacker.feed(frame)
+            complete = 0  # in the end tell() would count the bytes of an incomplete message too
             for raw in unpacker:
+                complete = unpacker.tell()
                 yield self._message(raw)
-            if unpacker.tell() != len(frame):
+            if complete != len(frame):
                 raise ProtocolError("a frame that ends in the middle of a message")
         except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
             raise ProtocolError(f"a frame that is no msgpack ({type(error).__name__})") from error

@@ -63,8 +63,15 @@ class Delta:
         return [
             [list(r) for r in self.registers],
             [
-                [s.origin, s.frm, s.to, [list(r) for r in s.rows], [list(k) for k in s.kills]]
-                + [s.complete, None if s.live is None else list(s.live)]
+                [
+                    s.origin,
+                    s.frm,
+                    s.to,
+                    [list(r) for r in s.rows],
+                    [list(k) for k in s.kills],
+                    s.complete,
+                    None if s.live is None else list(s.live),
+                ]
                 for s in self.segments
             ],
         ]

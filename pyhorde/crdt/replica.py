@@ -78,7 +78,7 @@ class Replica:
         self._tables: dict[str, dict[str, Register]] = {}
         self._own = self._log(origin)
 
-    # ---- reading ----------------------------------------------------------------------------
+    # ---- reading -----------------------------------------------------------------------------
 
     @property
     def seq(self) -> int:
@@ -122,7 +122,7 @@ class Replica:
         )
         return claims, registers
 
-    # ---- writing (each one own event) ---------------------------------------------------------
+    # ---- writing (each one own event) --------------------------------------------------------
 
     def add(self, key: str, value: bytes) -> Dot:
         """Claim a key. Other claims of it, own or foreign, stay."""
@@ -173,7 +173,7 @@ class Replica:
         log.kills.clear()
         return changed.keys
 
-    # ---- replication --------------------------------------------------------------------------
+    # ---- replication -------------------------------------------------------------------------
 
     def deltas_for(self, vector: Vector, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> list[Delta]:
         """All that a replica with this vector lacks, in the order to send it; empty if nothing.
@@ -258,7 +258,7 @@ class Replica:
             if row.seq > known:
                 self._add(log, row, changed)
 
-    # ---- the two indexes ----------------------------------------------------------------------
+    # ---- the two indexes ---------------------------------------------------------------------
 
     def _log(self, origin: Origin) -> OriginLog:
         log = self._logs.get(origin)
@@ -306,14 +306,10 @@ class Replica:
 
     def _register_row(self, table: str, key: str) -> RegisterRow:
         reg = self._tables[table][key]
-        return RegisterRow(
-            table, key, reg.rank, reg.stamp, reg.dot.origin, reg.dot.seq, reg.value
-        )
+        return RegisterRow(table, key, reg.rank, reg.stamp, reg.dot.origin, reg.dot.seq, reg.value)
 
 
-def _packed(
-    rows: list[RegisterRow], segments: list[Segment], chunk_bytes: int
-) -> list[Delta]:
+def _packed(rows: list[RegisterRow], segments: list[Segment], chunk_bytes: int) -> list[Delta]:
     """Registers first, then segments, in deltas of about ``chunk_bytes``."""
     deltas: list[Delta] = []
     chunk: list[RegisterRow] = []

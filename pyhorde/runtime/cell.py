@@ -1,4 +1,4 @@
-"""A cell: one process under supervision on this node, with its mailbox.
+r"""A cell: one process under supervision on this node, with its mailbox.
 
 The cell outlives crashes of the instance inside it: messages that wait are handled by the next one.
 It runs one handler at a time, and has a task only while there is something to do. It knows nothing
@@ -8,7 +8,7 @@ before the caller hears of it.
 ::
 
     STARTING --init done--> RUNNING --crash--> WAITING --restart--> STARTING
-                               |  \\--thaw--<--\\
+                               |  \--thaw--<--\
                                +--freeze--> FROZEN --finish--> ENDED      (from any state: ENDED)
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -33,17 +33,19 @@ from pyhorde.errors import (
     ProcessExited,
     RemoteError,
     StartFailed,
-    UnknownMethod,
-    from_wire,
-    to_wire,
 )
-from pyhorde.runtime.process import Context, Process, Resume, methods_of
+from pyhorde.runtime.answers import RecentAnswers
+from pyhorde.runtime.invocation import Refused, contained, create, invoke, named, text_of
+from pyhorde.runtime.mail import CallItem, CastItem, InfoItem, Item, MergeItem, fail, retrieved
+from pyhorde.runtime.process import Context, Process, Resume
 from pyhorde.runtime.record import Answers
 
 log = logging.getLogger("pyhorde.process")
 
 BURST: Final = 64
 """Messages one process handles before others get a turn, if none of its handlers waits."""
+CUT_OFF_GRACE: Final = 1.0
+"""Longest wait, seconds, for a handler to notice that it was cut off."""
 
 
 class Phase(StrEnum):
@@ -71,31 +73,6 @@ class Owner(Protocol):
 
     def exited(self, cell: Cell, reason: str, error: BaseException | None) -> None:
         """The instance asked to stop, or (with ``error``) crashed."""
-
-
-@dataclass(slots=True)
-class _Call:
-    method: str
-    arguments: bytes
-    request_id: str
-    answer: asyncio.Future[bytes]
-
-
-@dataclass(slots=True)
-class _Cast:
-    method: str
-    arguments: bytes
-
-
-@dataclass(slots=True)
-class _Info:
-    message: Any
-
-
-@dataclass(slots=True)
-class _Merge:
-    other: Resume
-    done: asyncio.Future[None]
 
 
 @dataclass(slots=True)
@@ -135,11 +112,15 @@ class Cell:
     stop_reason: str | None = None
     last_error: str = ""
     _before: Phase = Phase.STARTING
-    _queue: deque[_Call | _Cast | _Info | _Merge] = field(default_factory=deque)
+    _queue: deque[Item] = field(default_factory=deque)
     _worker: asyncio.Task[None] | None = None
-    _answers: OrderedDict[str, bytes | HordeError] = field(default_factory=OrderedDict)
+    _creating: asyncio.Task[None] | None = None
+    answers: RecentAnswers = field(default_factory=RecentAnswers)
     _asked: dict[str, asyncio.Future[bytes]] = field(default_factory=dict)
     _merged: set[tuple[str, int]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.answers.limit = self.setting.config.recent_answers
 
     @property
     def restart(self) -> str:
@@ -151,7 +132,7 @@ class Cell:
         """Whether a handler runs now."""
         return self._worker is not None
 
-    # ---- life -----------------------------------------------------------------------------------
+    # ---- life --------------------------------------------------------------------------------
 
     async def start(self, context: Context, resume: Resume | None, answers: Answers) -> None:
         """Construct the instance, restore its state, run ``init``; then serve what waits.
@@ -161,45 +142,41 @@ class Cell:
         self.phase = Phase.STARTING
         self.process = None
         self.stop_reason = None
-        for request_id, good, payload in answers:
-            self._answers[request_id] = payload if good else from_wire(payload)
+        self.answers.restore(answers)
+        creating = asyncio.get_running_loop().create_task(self._create(context, resume))
+        self._creating = creating
+        limit = asyncio.timeout(self.setting.config.start_timeout)
         try:
-            async with asyncio.timeout(self.setting.config.start_timeout):
-                self.process = await self._create(context, resume)
-        except TimeoutError as error:
-            raise StartFailed(self.name, "TimeoutError", "init took too long") from error
+            async with limit:
+                await contained(creating)
         except (BadArguments, Ignore, StartFailed):
             raise
         except Exception as error:
+            if limit.expired():
+                raise StartFailed(self.name, "TimeoutError", "init took too long") from error
             log.warning("start_failed", extra={"fields": {"name": self.name}}, exc_info=True)
-            raise StartFailed(self.name, type(error).__name__, str(error)) from error
+            raise StartFailed(self.name, named(error), text_of(error)) from error
+        finally:
+            self._creating = None
         if self.phase is Phase.STARTING:
             self.phase = Phase.RUNNING
             self._go_on()
 
-    async def _create(self, context: Context, resume: Resume | None) -> Process:
-        args, kwargs = self.setting.codec.decode(self.arguments, "constructor arguments")
-        process = self.cls.__new__(self.cls)
-        process._context = context  # noqa: SLF001 - the runtime lends it
-        try:
-            process.__init__(*args, **kwargs)  # type: ignore[misc] # run on a bare instance
-        except TypeError as error:
-            if error.__traceback__ is not None and error.__traceback__.tb_next is None:
-                raise BadArguments(f"{self.cls.__name__}()", str(error)) from None
-            raise
-        if resume is not None and resume.state is not None:
-            process.load(resume.state, resume.version)
-        await process.init(resume)
-        return process
+    async def _create(self, context: Context, resume: Resume | None) -> None:
+        codec = self.setting.codec
+        self.process = await create(self.cls, codec, self.arguments, context, resume)
 
     async def freeze(self) -> None:
-        """Handle nothing more; waits for the running handler. What waits goes elsewhere."""
+        """Handle nothing more; waits for the running handler or ``init``. The rest is routed on."""
         if self.phase not in (Phase.FROZEN, Phase.ENDED):
             self._before, self.phase = self.phase, Phase.FROZEN
         self._bounce(NotHere(self.name, self.setting.node))
-        worker = self._worker
-        if worker is not None and worker is not asyncio.current_task():
-            await asyncio.wait([worker])
+        if busy := self._busy():
+            await asyncio.wait(busy)
+
+    def _busy(self) -> list[asyncio.Task[None]]:
+        tasks = (self._worker, self._creating)
+        return [t for t in tasks if t is not None and t is not asyncio.current_task()]
 
     def thaw(self) -> None:
         """Go on after a freeze, from where it was."""
@@ -213,93 +190,104 @@ class Cell:
             self._go_on()
 
     async def finish(self, reason: str) -> bool:
-        """Freeze and run ``terminate``, within the class's ``shutdown``; False if it was cut off."""
+        """Freeze and run ``terminate`` within the class's ``shutdown``; False if it was cut off."""
+        limit = asyncio.timeout(self.cls.shutdown)
         try:
-            async with asyncio.timeout(self.cls.shutdown):
+            async with limit:
                 await self.freeze()
                 if self.process is not None:
-                    await self.process.terminate(reason)
-        except TimeoutError:
-            log.warning("shutdown_cut_off", extra={"fields": {"name": self.name}})
-            await self.kill()
-            return False
+                    await contained(self.process.terminate(reason))
         except Exception:
+            if limit.expired():
+                log.warning("shutdown_cut_off", extra={"fields": {"name": self.name}})
+                await self.kill()
+                return False
             log.warning("terminate_failed", extra={"fields": {"name": self.name}}, exc_info=True)
         return True
 
     async def kill(self) -> None:
-        """Cut the running handler off."""
-        worker = self._worker
-        if worker is not None and worker is not asyncio.current_task():
-            worker.cancel()
-            await asyncio.wait([worker])
+        """Cut the running handler, or ``init``, off. One that ignores this is left to itself."""
+        busy = self._busy()
+        for task in busy:
+            task.cancel()
+        if busy and (await asyncio.wait(busy, timeout=CUT_OFF_GRACE))[1]:
+            log.error("handler_ignores_cancellation", extra={"fields": {"name": self.name}})
+
+    def wait(self) -> None:
+        """The instance is gone and another one will be started, unless the cell is frozen."""
+        self.process = None
+        if self.phase is Phase.FROZEN:
+            self._before = Phase.WAITING
+        elif self.phase is not Phase.ENDED:
+            self.phase = Phase.WAITING
 
     def end(self, error: HordeError) -> None:
-        """Over: whoever still waits for an answer gets ``error``."""
+        """Over: what waits gets ``error``; a call that runs may have had its effect already."""
         self.phase = Phase.ENDED
         self._bounce(error)
-        for waiting in list(self._asked.values()):
-            _fail(waiting, error)
+        exited = error if isinstance(error, ProcessExited) else _cut_off(self.name)
+        for running in list(self._asked.values()):
+            fail(running, exited)
 
-    # ---- messages -------------------------------------------------------------------------------
+    # ---- messages ----------------------------------------------------------------------------
 
     async def call(self, method: str, arguments: bytes, request_id: str) -> bytes:
         """Queue a call and wait for its encoded result.
 
         A ``request_id`` that was answered, or is being answered, is not run again.
         """
-        if request_id in self._answers:
+        if request_id in self.answers:
             await self.keeper.settled()
-            return _given(self._answers[request_id])
+            return self.answers.given(request_id)
         running = self._asked.get(request_id)
         if running is None:
             self._check_open()
             running = asyncio.get_running_loop().create_future()
-            running.add_done_callback(_retrieved)
+            running.add_done_callback(retrieved)
             self._asked[request_id] = running
-            self._put(_Call(method, arguments, request_id, running))
+            self._put(CallItem(method, arguments, request_id, running))
         return await asyncio.shield(running)
 
     def cast(self, method: str, arguments: bytes) -> None:
         """Queue a cast."""
         self._check_open()
-        self._put(_Cast(method, arguments))
+        self._put(CastItem(method, arguments))
 
     def info(self, message: Any) -> None:
-        """Queue a message for ``handle_info``; dropped once the cell is closed."""
+        """Queue a message for ``handle_info``; dropped when the cell is closed or has no room."""
         if self.phase in (Phase.RUNNING, Phase.STARTING, Phase.WAITING):
-            self._put(_Info(message))
+            try:
+                self._put(InfoItem(message))
+            except MailboxFull as error:
+                fields = {"name": self.name, "error": str(error)}
+                log.warning("message_dropped", extra={"fields": fields})
 
-    async def merge(self, other: Resume) -> None:
-        """Run ``merge`` with the state of a duplicate that lost; once for each loser."""
+    def request_stop(self, reason: str) -> None:
+        """End the instance after the running handler, or now if none runs."""
+        self.stop_reason = reason
+        self._go_on()
+
+    async def merge(self, other: Resume, answers: Answers) -> None:
+        """Run ``merge`` with the state of a duplicate that lost; once for each loser.
+
+        What the loser answered is not run again here.
+        """
         self._check_open()
         if (other.node, other.epoch) in self._merged:
             return
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._put(_Merge(other, done))
+        self._put(MergeItem(other, answers, done))
         await done
 
-    def recent_answers(self, limit_bytes: int = 64 * 1024) -> Answers:
-        """The latest answers, newest last, as far as they fit."""
-        kept: Answers = []
-        for request_id, answer in reversed(self._answers.items()):
-            good = isinstance(answer, bytes)
-            payload = answer if isinstance(answer, bytes) else to_wire(answer)
-            limit_bytes -= len(request_id) + (len(answer) if isinstance(answer, bytes) else 200)
-            if limit_bytes < 0:
-                break
-            kept.append([request_id, good, payload])
-        return kept[::-1]
-
-    # ---- the worker -----------------------------------------------------------------------------
+    # ---- the worker --------------------------------------------------------------------------
 
     def _check_open(self) -> None:
         if self.phase in (Phase.FROZEN, Phase.ENDED):
             raise NotHere(self.name, self.setting.node)
 
-    def _put(self, item: _Call | _Cast | _Info | _Merge) -> None:
+    def _put(self, item: Item) -> None:
         if len(self._queue) >= self.setting.config.mailbox_limit:
-            if isinstance(item, _Call):
+            if isinstance(item, CallItem):
                 self._asked.pop(item.request_id, None)
             raise MailboxFull(self.name, self.setting.config.mailbox_limit)
         self._queue.append(item)
@@ -307,27 +295,32 @@ class Cell:
         self._go_on()
 
     def _go_on(self) -> None:
-        if self.phase is Phase.RUNNING and self._queue and self._worker is None:
+        due = self._queue or self.stop_reason is not None
+        if self.phase is Phase.RUNNING and due and self._worker is None:
             self._worker = asyncio.get_running_loop().create_task(
                 self._work(), name=f"process {self.name}"
             )
 
     async def _work(self) -> None:
         try:
-            while self._queue and self.phase is Phase.RUNNING:
+            while self.phase is Phase.RUNNING:
+                if self.stop_reason is not None:
+                    self.phase = Phase.WAITING
+                    self.setting.owner.exited(self, self.stop_reason, None)
+                    break
+                if not self._queue:
+                    break
                 item = self._queue.popleft()
                 self.statistics.waiting = len(self._queue)
                 await self._handle(item)
                 self.statistics.handled += 1
                 if self.statistics.handled % BURST == 0:
                     await asyncio.sleep(0)
-                if self.stop_reason is not None and self.phase is Phase.RUNNING:
-                    self.phase = Phase.WAITING
-                    self.setting.owner.exited(self, self.stop_reason, None)
         except asyncio.CancelledError:
             if self.phase is Phase.RUNNING:
                 raise
         except Exception as error:
+            log.warning("process_crashed", extra={"fields": {"name": self.name}}, exc_info=True)
             self._crashed(error)
         finally:
             self._worker = None
@@ -335,94 +328,95 @@ class Cell:
 
     def _crashed(self, error: BaseException) -> None:
         self.statistics.failed += 1
-        self.last_error = f"{type(error).__name__}: {error}"
-        fields = {"name": self.name, "error": self.last_error}
-        log.warning("process_crashed", extra={"fields": fields}, exc_info=error)
-        if self.phase is Phase.RUNNING:
-            self.phase = Phase.WAITING
+        self.last_error = f"{named(error)}: {text_of(error)}"
+        running = self.phase is Phase.RUNNING
+        self.wait()
+        if running:
             self.setting.owner.exited(self, self.last_error, error)
 
-    async def _handle(self, item: _Call | _Cast | _Info | _Merge) -> None:
+    async def _handle(self, item: Item) -> None:
         match item:
-            case _Call():
+            case CallItem():
                 await self._handle_call(item)
                 return
-            case _Cast(method, arguments):
-                await self._invoke("cast", method, arguments)
-            case _Info(message):
-                await self._instance.handle_info(message)
-            case _Merge():
+            case CastItem(method, arguments):
+                await self._handle_cast(method, arguments)
+            case InfoItem(message):
+                await contained(self._instance.handle_info(message))
+            case MergeItem():
                 await self._handle_merge(item)
+                return
         await self._keep()
 
-    async def _handle_call(self, item: _Call) -> None:
+    async def _handle_cast(self, method: str, arguments: bytes) -> None:
+        try:
+            await self._invoke("cast", method, arguments)
+        except Refused as refused:
+            fields = {"name": self.name, "error": str(refused)}
+            log.warning("cast_refused", extra={"fields": fields})
+
+    async def _handle_call(self, item: CallItem) -> None:
         answer: bytes | HordeError
         try:
             answer = await self._answer(item)
-            self._remember(item.request_id, answer)
+            self.answers.remember(item.request_id, answer)
             await self.keeper.after(self)
         except asyncio.CancelledError:
-            _fail(item.answer, ProcessExited(self.name, "it was cut off during shutdown"))
+            fail(item.answer, _cut_off(self.name))
             raise
         except HordeError as error:
             answer = error
+        except Exception as error:
+            fail(item.answer, ProcessExited(self.name, text_of(error)))
+            raise
         finally:
             self._asked.pop(item.request_id, None)
         if isinstance(answer, bytes):
             if not item.answer.done():
                 item.answer.set_result(answer)
         else:
-            _fail(item.answer, answer)
+            fail(item.answer, answer)
 
-    async def _answer(self, item: _Call) -> bytes | HordeError:
+    async def _answer(self, item: CallItem) -> bytes | HordeError:
         try:
             result = await self._invoke("call", item.method, item.arguments)
             return self.setting.codec.encode(result, f"the result of {item.method}")
-        except _Refused as refused:
+        except Refused as refused:
             return refused.error
         except CannotTravel as error:
             return error
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            return RemoteError("CancelledError", "the handler cancelled itself")
         except Exception as error:
             self.statistics.failed += 1
             fields = {"name": self.name, "method": item.method}
             log.info("call_raised", extra={"fields": fields}, exc_info=error)
-            return RemoteError(type(error).__name__, str(error))
+            return RemoteError(named(error), text_of(error))
 
-    async def _invoke(self, kind: str, name: str, arguments: bytes) -> Any:
-        known = methods_of(self.cls)
-        method = known.get(name)
-        if method is None or method.kind != kind:
-            names = tuple(sorted(m.name for m in known.values() if m.kind == kind))
-            raise _Refused(UnknownMethod(self.type_name, name, names))
-        args, kwargs = self._arguments(name, arguments)
-        try:
-            running = method.invoke(self._instance, args, kwargs)
-        except TypeError as error:
-            raise _Refused(BadArguments(name, str(error))) from None
-        return await running
+    async def _invoke(self, kind: str, method: str, arguments: bytes) -> Any:
+        codec = self.setting.codec
+        running = invoke(self._instance, self.type_name, kind, method, arguments, codec)
+        return await contained(running)
 
-    def _arguments(self, method: str, arguments: bytes) -> tuple[list[Any], dict[str, Any]]:
+    async def _handle_merge(self, item: MergeItem) -> None:
+        loser = (item.other.node, item.other.epoch)
         try:
-            args, kwargs = self.setting.codec.decode(arguments, f"the arguments of {method}")
-        except CannotTravel as error:
-            raise _Refused(error) from None
-        return list(args), dict(kwargs)
-
-    async def _handle_merge(self, item: _Merge) -> None:
-        try:
-            async with asyncio.timeout(self.setting.config.merge_timeout):
-                await self._instance.merge(item.other)
-        except (Exception, TimeoutError) as error:
-            fields = {"name": self.name, "error": f"{type(error).__name__}: {error}"}
-            log.warning("merge_failed", extra={"fields": fields}, exc_info=error)
-        self._merged.add((item.other.node, item.other.epoch))
+            if loser not in self._merged:
+                self._merged.add(loser)
+                await self._merge_in(item.other)
+                self.answers.restore(item.answers, replace=False)
+                await self._keep()
+        except BaseException:
+            fail(item.done, NotHere(self.name, self.setting.node))
+            raise
         if not item.done.done():
             item.done.set_result(None)
+
+    async def _merge_in(self, other: Resume) -> None:
+        try:
+            async with asyncio.timeout(self.setting.config.merge_timeout):
+                await contained(self._instance.merge(other))
+        except Exception as error:
+            fields = {"name": self.name, "error": f"{named(error)}: {text_of(error)}"}
+            log.warning("merge_failed", extra={"fields": fields}, exc_info=error)
 
     async def _keep(self) -> None:
         try:
@@ -436,45 +430,19 @@ class Cell:
         assert self.process is not None, "a running cell has an instance"
         return self.process
 
-    def _remember(self, request_id: str, answer: bytes | HordeError) -> None:
-        self._answers[request_id] = answer
-        while len(self._answers) > self.setting.config.recent_answers:
-            self._answers.popitem(last=False)
-
     def _bounce(self, error: HordeError) -> None:
         items, self._queue = list(self._queue), deque()
         self.statistics.waiting = 0
         for item in items:
             match item:
-                case _Call():
+                case CallItem():
                     self._asked.pop(item.request_id, None)
-                    _fail(item.answer, error)
-                case _Merge():
-                    _fail(item.done, error)
+                    fail(item.answer, error)
+                case MergeItem():
+                    fail(item.done, error)
                 case _:
                     log.info("message_dropped", extra={"fields": {"name": self.name}})
 
 
-class _Refused(Exception):  # noqa: N818 - a carrier, not an error of its own
-    """The runtime, not the handler, refuses a call."""
-
-    def __init__(self, error: HordeError) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-def _given(answer: bytes | HordeError) -> bytes:
-    if isinstance(answer, HordeError):
-        raise answer
-    return answer
-
-
-def _fail(future: asyncio.Future[Any], error: HordeError) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
-def _retrieved(future: asyncio.Future[Any]) -> None:
-    """Mark a failure as seen: every waiter may have gone by the time it comes."""
-    if not future.cancelled():
-        future.exception()
+def _cut_off(name: str) -> ProcessExited:
+    return ProcessExited(name, "it was cut off during shutdown")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pyhorde.errors import ProcessExited
 from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.durable import Durable
 from pyhorde.runtime.process import Timer
@@ -39,6 +40,8 @@ class Lent:
         return Ref(self._cell.name, self._caller, self._cell.cls)
 
     async def checkpoint(self) -> None:
+        if self._over:
+            raise ProcessExited(self._cell.name, "this instance of it is over")
         await self._durable.checkpoint(self._cell)
 
     def send_after(self, seconds: float, message: Any) -> Timer:
@@ -53,7 +56,8 @@ class Lent:
         return timer
 
     def request_stop(self, reason: str) -> None:
-        self._cell.stop_reason = reason
+        if not self._over:
+            self._cell.request_stop(reason)
 
     def withdraw(self) -> None:
         """The instance is gone: its timers ring no more."""

@@ -1,9 +1,9 @@
 """Draining a node: hand every process over, complete, then go.
 
 Per process: no more messages are taken (callers are routed on), the running handler finishes,
-``terminate`` runs, the final state is written, the claim is withdrawn. Whoever placement names among
-the others starts it with ``resume.kind == "graceful"``. The node stays until all of that is confirmed
-to be on every live member and every process is seen to run elsewhere.
+``terminate`` runs, the final state is written, the claim is withdrawn. Whoever placement names
+among the others starts it with ``resume.kind == "graceful"``. The node stays until all of that is
+confirmed to be on every live member and every process is seen to run elsewhere.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyhorde.errors import HordeError, NotHere, NotReplicated
+from pyhorde.errors import NotHere, NotReplicated
 from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.reconcile import CellPhase
+from pyhorde.runtime.restart import restarts
 from pyhorde.runtime.supervisor import Supervisor
 
 log = logging.getLogger("pyhorde.drain")
@@ -75,12 +76,15 @@ class Drain:
         phases[cell.name] = CellPhase.LEAVING
         reason = f"handed over by {self._parts.config.name}"
         await cell.finish(reason)
+        if cell.stop_reason is not None and not restarts(cell.restart, cell.stop_reason):
+            await self._supervisor.stop(cell, cell.stop_reason)
+            return
         try:
             if cell.process is not None:
                 self._supervisor.durable(cell).hand_over(cell, reason)
-        except HordeError as error:
+        except Exception as error:
             fields = {"name": cell.name, "error": str(error)}
-            log.error("hand_over_failed", extra={"fields": fields})
+            log.exception("hand_over_failed", extra={"fields": fields})
         self._parts.names.release(self._parts.names.own_claims(cell.name))
         cell.end(NotHere(cell.name, self._parts.config.name))
         self._supervisor.remove(cell)

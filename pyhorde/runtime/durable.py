@@ -1,9 +1,10 @@
 """Keeping a process's state on other nodes, as its ``durability`` promises.
 
-``checkpoint``: at most ``checkpoint_interval`` after a change, and on request. ``replicated``: before
-the caller hears the answer, together with the recent answers, so that a repeated request finds its
-answer wherever the process lives by then and the effect happens once. A copy is written only when
-the encoded state has changed, between two handlers, and never over the copy of a later owner.
+``checkpoint``: at most ``checkpoint_interval`` after a change, and on request. ``replicated``:
+before the caller hears the answer, together with the recent answers, so that a repeated request
+finds its answer wherever the process lives by then and the effect happens once. A copy is written
+only when the encoded state has changed, between two handlers, and never over the copy of a later
+owner.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import logging
 from pyhorde.cluster.cluster import Cluster
 from pyhorde.cluster.codec import MAX_STATE_BYTES
 from pyhorde.config import RuntimeConfig
-from pyhorde.errors import HordeError, Indeterminate
+from pyhorde.errors import CannotTravel, HordeError, Indeterminate
 from pyhorde.runtime.cell import Cell, Phase
+from pyhorde.runtime.invocation import named, text_of
 from pyhorde.runtime.names import Names
 from pyhorde.runtime.record import StateRecord
 
@@ -31,6 +33,8 @@ class Durable:
         self._config = config
         self._last: bytes | None = None
         self._seq = 0
+        self._promised = 0
+        self._unsafe: HordeError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._overdue = False
 
@@ -39,10 +43,10 @@ class Durable:
         match cell.cls.durability:
             case "replicated":
                 self._write(cell, "checkpoint")
-                await self._replicated(f"the state of {cell.name!r}")
+                self._promised = self._seq
+                await self._replicated(self._seq, f"the state of {cell.name!r}")
             case "checkpoint" if self._overdue:
-                self._overdue = False
-                self._write(cell, "checkpoint")
+                self.save(cell)
             case "checkpoint":
                 self._schedule(cell)
             case "none":
@@ -50,12 +54,25 @@ class Durable:
 
     async def settled(self) -> None:
         """See :class:`~pyhorde.runtime.cell.Keeper`."""
-        await self._replicated("the answer given before")
+        if self._unsafe is not None:
+            raise self._unsafe
+        await self._replicated(self._promised, "the answer given before")
 
     async def checkpoint(self, cell: Cell) -> None:
         """Copy the state now, and wait until it is on other nodes. Raises ``NotReplicated``."""
         self._write(cell, "checkpoint")
-        await self._replicated(f"the state of {cell.name!r}")
+        await self._replicated(self._seq, f"the state of {cell.name!r}")
+
+    def save(self, cell: Cell) -> None:
+        """Copy the state now, unless the process wants none kept; a failure is logged."""
+        self.cancel()
+        if cell.cls.durability == "none":
+            return
+        try:
+            self._write(cell, "checkpoint")
+        except HordeError as error:
+            fields = {"name": cell.name, "error": str(error)}
+            log.warning("checkpoint_failed", extra={"fields": fields})
 
     def hand_over(self, cell: Cell, reason: str) -> None:
         """Write the final state for whoever goes on with the process."""
@@ -70,9 +87,9 @@ class Durable:
             self._timer = None
         self._overdue = False
 
-    async def _replicated(self, what: str) -> None:
+    async def _replicated(self, seq: int, what: str) -> None:
         config = self._config
-        await self._cluster.replicated(self._seq, config.replicas, config.replicate_timeout, what)
+        await self._cluster.replicated(seq, config.replicas, config.replicate_timeout, what)
 
     def _schedule(self, cell: Cell) -> None:
         if self._timer is None:
@@ -85,19 +102,21 @@ class Durable:
             return
         if cell.is_busy:
             self._overdue = True
-            return
-        try:
-            self._write(cell, "checkpoint")
-        except HordeError as error:
-            fields = {"name": cell.name, "error": str(error)}
-            log.warning("checkpoint_failed", extra={"fields": fields})
+        else:
+            self.save(cell)
 
     def _write(self, cell: Cell, kind: str, reason: str = "") -> None:
-        process = cell.process
-        if process is None:
+        if cell.process is None:
             return
-        what = f"the state of {cell.name!r}"
-        state = cell.setting.codec.encode(process.dump(), what, MAX_STATE_BYTES)
+        try:
+            self._put(cell, kind, reason)
+        except HordeError as error:
+            self._unsafe = error
+            raise
+        self._unsafe = None
+
+    def _put(self, cell: Cell, kind: str, reason: str) -> None:
+        state = dumped(cell)
         if state == self._last:
             return
         kept = StateRecord(
@@ -107,8 +126,19 @@ class Durable:
             cell.setting.node,
             reason,
             state,
-            cell.recent_answers(),
+            cell.answers.latest(),
         )
         if not self._names.save(cell.name, kept):
             raise Indeterminate(cell.name, "its last call", "another node runs it by now")
         self._last, self._seq = state, self._names.seq
+
+
+def dumped(cell: Cell) -> bytes:
+    """The encoded state of the cell's instance. Raises ``CannotTravel``."""
+    what = f"the state of {cell.name!r}"
+    assert cell.process is not None, "only an instance has a state"
+    try:
+        state = cell.process.dump()
+    except Exception as error:
+        raise CannotTravel(what, f"dump raised {named(error)}: {text_of(error)}") from error
+    return cell.setting.codec.encode(state, what, MAX_STATE_BYTES)

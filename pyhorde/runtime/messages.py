@@ -48,7 +48,7 @@ class StartRequest:
 
 @dataclass(frozen=True, slots=True)
 class YieldRequest:
-    """The final state of a copy of this process that lost against the receiver's."""
+    """The final state and answers of a copy of this process that lost against the receiver's."""
 
     tag: ClassVar[int] = 23
     lane: ClassVar[Lane] = Lane.CALL
@@ -58,6 +58,7 @@ class YieldRequest:
     node: str
     version: int
     state: bytes | None
+    answers: list[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The name table: every spec, claim and state record, as this node knows them, and the writes.
 
 An index over the replica, kept current key by key. A claim is *visible* while its boot is a present
-member; the visible claim of the highest rank is the *owner*. A name with a spec and no visible
+member; the visible claim of the highest rank is the *owner* (and a process's own name comes before
+a key registered for another one). A name with a spec and no visible
 claim is an *orphan*. Reads are dictionary look-ups and never do I/O.
 """
 
@@ -17,6 +18,8 @@ from pyhorde.runtime import record
 from pyhorde.runtime.record import SPECS, STATES, Claim, Ended, Spec, StateRecord
 from pyhorde.seam import World
 
+RETIRE_AFTER: Final = 10.0
+"""Seconds after which a boot that is no member will not become one any more."""
 _NO_CLAIMS: Final[tuple[Claim, ...]] = ()
 
 
@@ -33,13 +36,14 @@ class Names:
         self._visible: dict[str, tuple[Claim, ...]] = {}
         self._keys_of: dict[str, set[str]] = {}
         self._held: dict[str, set[str]] = {}
+        self._strangers: dict[str, float] = {}
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         self.orphans: dict[str, float] = {}
         """Names with a spec but no owner, and since when."""
         self.on_changed: Callable[[set[str]], None] = lambda _: None
         self.on_written: Callable[[], None] = lambda: None
 
-    # ---- reading ----------------------------------------------------------------------------------
+    # ---- reading -----------------------------------------------------------------------------
 
     def owner(self, name: str) -> Claim | None:
         """The claim of the node that runs the process of this name."""
@@ -92,6 +96,16 @@ class Names:
             return None
         return record.decode_state(register.value)
 
+    def lives(self, name: str, epoch: int) -> bool:
+        """Whether anything is left of the life that this epoch belongs to: its spec, or a state.
+
+        A handler that ends after its name did may have saved a state after the end.
+        """
+        spec, saved = self._specs.get(name), self._replica.register(STATES, name)
+        if spec is not None:
+            return spec.epoch <= epoch
+        return saved is not None and saved.value is not None and saved.rank <= epoch
+
     def traces(self, name: str) -> bool:
         """Whether anything shows that the name had an owner: a hidden claim or a saved state."""
         return bool(self._claims.get(name)) or self.state(name) is not None
@@ -133,7 +147,7 @@ class Names:
             if not waiters and self._waiters.get(name) is waiters:
                 del self._waiters[name]
 
-    # ---- writing ------------------------------------------------------------------------------------
+    # ---- writing -----------------------------------------------------------------------------
 
     def claim(
         self, key: str, epoch: int, process: str, type_name: str, value: bytes | None = None
@@ -194,7 +208,7 @@ class Names:
         self.learned(keys, specs)
         self.on_written()
 
-    # ---- keeping the index --------------------------------------------------------------------------
+    # ---- keeping the index -------------------------------------------------------------------
 
     def learned(self, keys: Iterable[str], specs: Iterable[str]) -> None:
         """Claims of these keys, or specs of these names, may have changed."""
@@ -218,8 +232,14 @@ class Names:
         self._settle(changed)
 
     def retire_stale(self) -> None:
-        """Forget boots that are nobody's current one, once all their names have moved on."""
-        for boot in [b for b in self._keys_of if b not in self._view.by_boot]:
+        """Forget boots that are nobody's current one, once all their names have moved on.
+
+        Not at once: what a new node claims can be here before the news that it is a member.
+        """
+        now = self._world.now()
+        strangers = [boot for boot in self._keys_of if boot not in self._view.by_boot]
+        self._strangers = {boot: self._strangers.get(boot, now) for boot in strangers}
+        for boot in [b for b, since in self._strangers.items() if now - since >= RETIRE_AFTER]:
             keys = self._keys_of[boot]
             if all(key not in self._specs or self._visible.get(key) for key in keys):
                 changed = self._replica.retire(boot)
@@ -252,7 +272,8 @@ class Names:
     def _show(self, key: str) -> None:
         shown = [c for c in self._claims.get(key, ()) if self._view.is_present(c.boot)]
         if shown:
-            self._visible[key] = tuple(sorted(shown, key=lambda c: c.rank, reverse=True))
+            shown.sort(key=lambda claim: (claim.is_process, claim.rank), reverse=True)
+            self._visible[key] = tuple(shown)
         else:
             self._visible.pop(key, None)
 

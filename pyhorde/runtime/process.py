@@ -210,7 +210,8 @@ class Method:
 async def _later(
     function: Callable[..., Any], process: Process, args: list[Any], kwargs: dict[str, Any]
 ) -> Any:
-    return function(process, *args, **kwargs)
+    result = function(process, *args, **kwargs)
+    return await result if inspect.isawaitable(result) else result
 
 
 def methods_of(cls: type[Process]) -> Mapping[str, Method]:

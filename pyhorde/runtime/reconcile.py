@@ -1,4 +1,4 @@
-"""What to do about one name: the one decision everything else carries out. Pure and level-triggered.
+"""What to do about one name: the decision that all else carries out. Pure and level-triggered.
 
 It looks at what should be (the spec), what is said (the visible claims) and what is (the cell on
 this node), and returns one action. It is asked again whenever any of these may have changed, so no

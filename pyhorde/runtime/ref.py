@@ -8,7 +8,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, over
 from pyhorde.errors import UnknownMethod
 from pyhorde.runtime.process import Process, methods_of
 
-S = TypeVar("S", bound=Process, covariant=True)
+S_co = TypeVar("S_co", bound=Process, covariant=True)
 Q = TypeVar("Q", bound=Process)
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,7 +33,7 @@ class Caller(Protocol):
     ) -> None: ...
 
 
-class Ref(Generic[S]):
+class Ref(Generic[S_co]):
     """A handle to the process of one name, wherever it runs; resolved at each use.
 
     ``await ref.call(Counter.increment, 5)`` is checked by type checkers; ``await ref.increment(5)``
@@ -46,7 +46,7 @@ class Ref(Generic[S]):
         self,
         name: str,
         caller: Caller,
-        cls: type[S] | None = None,
+        cls: type[S_co] | None = None,
         *,
         timeout: float | None = None,
         request_id: str | None = None,
@@ -62,7 +62,7 @@ class Ref(Generic[S]):
         """The process's name."""
         return self._name
 
-    def options(self, *, timeout: float | None = None, request_id: str | None = None) -> Ref[S]:
+    def options(self, *, timeout: float | None = None, request_id: str | None = None) -> Ref[S_co]:
         """The same handle with another time-out (seconds) or a fixed request id for its calls.
 
         A call repeated with the same request id gets the same answer and does not run again.

@@ -30,7 +30,7 @@ class Registry:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    # ---- keys -------------------------------------------------------------------------------------
+    # ---- keys --------------------------------------------------------------------------------
 
     def register(self, key: str, value: Any, process: Process | Ref[Any] | str) -> Entry:
         """Give a process of this node one more key, with a value; it goes when the process ends.
@@ -70,9 +70,7 @@ class Registry:
             return []
         return [name, *self._parts.names.held(name)]
 
-    def select(
-        self, prefix: str = "", where: Callable[[Entry], bool] | None = None
-    ) -> list[Entry]:
+    def select(self, prefix: str = "", where: Callable[[Entry], bool] | None = None) -> list[Entry]:
         """Entries whose key starts with ``prefix`` and for which ``where`` holds, by key."""
         found = [entry for entry in self._entries() if entry.key.startswith(prefix)]
         chosen = found if where is None else [entry for entry in found if where(entry)]
@@ -101,7 +99,7 @@ class Registry:
         self._parts.names.update(claim, data)
         return new, old
 
-    # ---- metadata ---------------------------------------------------------------------------------
+    # ---- metadata ----------------------------------------------------------------------------
 
     def put_meta(self, key: str, value: Any) -> None:
         """Set a cluster-wide value (at most 64 KiB encoded); the last writer wins."""
@@ -127,7 +125,7 @@ class Registry:
         seq = self._parts.names.seq
         await self._parts.cluster.replicated(seq, None, timeout, "what was written")
 
-    # ---- small things -----------------------------------------------------------------------------
+    # ---- small things ------------------------------------------------------------------------
 
     def _entries(self) -> Iterator[Entry]:
         names = self._parts.names
@@ -157,4 +155,3 @@ class Registry:
 
 def _name_of(process: Process | Ref[Any] | str) -> str:
     return process if isinstance(process, str) else process.name
-

@@ -15,7 +15,7 @@ log = logging.getLogger("pyhorde.requests")
 
 
 class Requests:
-    """Pairs requests with replies. Every request ends: reply, lost link, or the caller's timeout."""
+    """Pairs requests with replies. Each ends: by reply, lost link, or the caller's timeout."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster

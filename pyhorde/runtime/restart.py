@@ -6,6 +6,7 @@ never notice. It is never given up, because a permanent name must not vanish.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import Final
 
@@ -27,20 +28,29 @@ class RestartBudget:
 
     def __init__(self, config: RuntimeConfig) -> None:
         self._config = config
-        self._times: deque[float] = deque(maxlen=64)
+        self._times: deque[float] = deque()
         self._streak = 0
+        self._last = -math.inf
 
     def delay(self, now: float) -> float:
-        """Record a restart; seconds to wait before it. 0 while within ``max_restarts``."""
-        window = self._config.max_seconds + self._penalty()
-        while self._times and now - self._times[0] > window:
-            self._times.popleft()
-        if not self._times:
+        """Record a restart; seconds to wait before it. 0 while within ``max_restarts``.
+
+        Once the budget is spent, only ``max_seconds`` without a failure give it back.
+        """
+        lived = now - self._last - self._penalty()
+        self._last = now
+        if lived > self._config.max_seconds:
+            self._times.clear()
             self._streak = 0
-        self._times.append(now)
-        if len(self._times) <= self._config.max_restarts:
-            return 0.0
-        self._streak += 1
+        while self._times and now - self._times[0] > self._config.max_seconds:
+            self._times.popleft()
+        if self._streak == 0:
+            self._times.append(now)
+        if len(self._times) > self._config.max_restarts:
+            self._times.clear()
+            self._streak = 1
+        elif self._streak:
+            self._streak += 1
         return self._penalty()
 
     def _penalty(self) -> float:

@@ -1,8 +1,8 @@
 """Calls by name, from any node to wherever the process runs by then.
 
-Every call ends in exactly one of: one reply, an error naming the cause, its deadline. What certainly
-did not run is sent on to the next owner. When the link to the owner is lost with the request under
-way, its fate is unknown; then
+Every call ends in exactly one of: one reply, an error naming the cause, its deadline. What
+certainly did not run is sent on to the next owner. When the link to the owner is lost with the
+request under way, its fate is unknown; then
 
 * the owner's boot is still there, or left in an orderly way: the same request id is sent again, and
   the process answers it once;
@@ -13,11 +13,13 @@ way, its fate is unknown; then
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any, Final
 
 from pyhorde.cluster.member import Status
 from pyhorde.errors import (
     CallTimeout,
+    CannotTravel,
     HordeError,
     Indeterminate,
     NameNotFound,
@@ -28,6 +30,8 @@ from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.messages import CallRequest, CastMessage
 from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.record import Claim, check_name
+
+log = logging.getLogger("pyhorde.router")
 
 FIRST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.1
@@ -58,8 +62,8 @@ class Router:
         if timeout is None:
             timeout = self._parts.config.runtime.call_timeout
         codec = self._parts.codec
-        arguments = codec.encode([args, kwargs], f"the arguments of {method}")
-        request_id = request_id or self._parts.world.token()
+        arguments = codec.encode([args, kwargs], f"the arguments of {_checked(method)}")
+        request_id = _checked(request_id or self._parts.world.token())
         waiting = _Waiting()
         deadline = self._parts.world.now() + timeout
         try:
@@ -72,7 +76,10 @@ class Router:
     async def cast(self, name: str, method: str, args: list[Any], kwargs: dict[str, Any]) -> None:
         """Send a message to the named process, once; waits only while nobody runs it."""
         check_name(name)
-        arguments = self._parts.codec.encode([args, kwargs], f"the arguments of {method}")
+        arguments = self._parts.codec.encode([args, kwargs], f"the arguments of {_checked(method)}")
+        await self._cast_soon(name, method, arguments)
+
+    async def _cast_soon(self, name: str, method: str, arguments: bytes) -> None:
         timeout = self._parts.config.runtime.call_timeout
         try:
             async with asyncio.timeout(timeout):
@@ -94,9 +101,10 @@ class Router:
         pause = FIRST_PAUSE
         while True:
             owner = names.owner(name)
-            if owner is None and names.spec(name) is None:
+            if owner is None and self._is_unknown(name):
                 raise NameNotFound(name)
             if owner is not None:
+                waiting.why = _Waiting.why
                 try:
                     return await self._attempt(owner, method, arguments, request_id, deadline)
                 except NotHere as error:
@@ -104,6 +112,7 @@ class Router:
                 except ConnectionError:
                     waiting.why = f"no connection to node {owner.node!r}"
                 except StreamClosed as lost:
+                    waiting.why = f"the connection to node {owner.node!r} was lost during the call"
                     await self._after_loss(owner, method, lost)
             else:
                 waiting.why = "no node runs it now"
@@ -118,9 +127,7 @@ class Router:
         left = max(0.0, deadline - self._parts.world.now())
         result = await self._parts.requests.ask(
             owner.boot,
-            lambda number: CallRequest(
-                number, owner.key, method, arguments, request_id, left
-            ),
+            lambda number: CallRequest(number, owner.key, method, arguments, request_id, left),
         )
         return result or b""
 
@@ -147,10 +154,14 @@ class Router:
                 raise Indeterminate(owner.key, method, reason) from lost
             await cluster.changed(LONGEST_PAUSE)
 
+    def _is_unknown(self, name: str) -> bool:
+        """Whether nothing has this name; a node that has not joined yet cannot say so."""
+        return self._parts.names.spec(name) is None and self._parts.cluster.in_sync
+
     def _cast_now(self, name: str, method: str, arguments: bytes) -> bool:
         owner = self._parts.names.owner(name)
         if owner is None:
-            if self._parts.names.spec(name) is None:
+            if self._is_unknown(name):
                 raise NameNotFound(name)
             return False
         if owner.boot != self._parts.boot:
@@ -164,7 +175,7 @@ class Router:
             return False
         return True
 
-    # ---- what other nodes ask -------------------------------------------------------------------
+    # ---- what other nodes ask ----------------------------------------------------------------
 
     def _on_call(self, boot: str, request: CallRequest) -> None:
         answer = self._here(request.name, request.method, request.arguments, request.request_id)
@@ -182,17 +193,26 @@ class Router:
 
     async def _forward(self, message: CastMessage) -> None:
         """A cast that came while the process moves: wait for its new owner."""
-        names = self._parts.names
-        await names.changed(message.name, self._parts.config.runtime.call_timeout)
-        owner = names.owner(message.name)
-        if owner is not None and owner.boot != self._parts.boot:
-            self._parts.cluster.send(owner.boot, message)
+        try:
+            await self._cast_soon(message.name, message.method, message.arguments)
+        except HordeError as error:
+            fields = {"name": message.name, "error": str(error)}
+            log.info("cast_dropped", extra={"fields": fields})
 
     async def aclose(self) -> None:
         """Drop what was to be forwarded. Idempotent."""
         for task in list(self._forwarding):
             task.cancel()
         await asyncio.gather(*self._forwarding, return_exceptions=True)
+
+
+def _checked(text: str) -> str:
+    """A method's name or a request id, if it can travel. Raises ``CannotTravel``."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CannotTravel(repr(text), "it is not valid UTF-8") from None
+    return text
 
 
 class _Waiting:

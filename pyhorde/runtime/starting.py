@@ -1,17 +1,20 @@
 """Starting processes: from any node, on the node that placement names, at most once per name.
 
 Starts of one name meet on its home and are taken one after the other; the later ones hear
-``NameTaken``. A start that fails or is ignored leaves nothing behind. A start that has been answered
-is known to every live member: the name can be used through any of them, and survives its node.
+``NameTaken``. A start that fails or is ignored leaves nothing behind. A start that has been
+answered is known to every live member: the name can be used through any of them, and survives its
+node.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 from pyhorde.errors import (
     NameTaken,
+    NodeClosed,
     NodeDraining,
     NotHere,
     NotReady,
@@ -20,7 +23,7 @@ from pyhorde.errors import (
     StreamClosed,
     UnknownType,
 )
-from pyhorde.runtime.cell import Cell
+from pyhorde.runtime.cell import Cell, Phase
 from pyhorde.runtime.messages import StartRequest
 from pyhorde.runtime.offers import full_type
 from pyhorde.runtime.parts import Parts
@@ -109,9 +112,7 @@ class Starter:
             raise NameTaken(name, holder.node if holder is not None else "")
         return False
 
-    async def _start_here(
-        self, name: str, type_name: str, arguments: bytes, start_id: str
-    ) -> None:
+    async def _start_here(self, name: str, type_name: str, arguments: bytes, start_id: str) -> None:
         if self._supervisor.draining:
             raise NodeDraining(self._parts.config.name)
         while name in self._first:
@@ -135,14 +136,23 @@ class Starter:
         )
         try:
             await supervisor.run(cell, None, [])
-            if supervisor.draining:
-                raise NodeDraining(self._parts.config.name)
-            self._started_by(name, start_id)
+            self._check_wanted(cell, start_id)
         except BaseException:
+            await cell.finish("it is not needed here")
             cell.end(NotHere(name, self._parts.config.name))
             supervisor.remove(cell)
             raise
         self._publish(cell, start_id)
+
+    def _check_wanted(self, cell: Cell, start_id: str) -> None:
+        """Much may have happened while ``init`` ran."""
+        node = self._parts.config.name
+        if self._supervisor.draining:
+            raise NodeDraining(node)
+        if cell.phase is Phase.ENDED:
+            raise NodeClosed(node)
+        if self._started_by(cell.name, start_id):
+            raise NotHere(cell.name, node)
 
     def _publish(self, cell: Cell, start_id: str) -> None:
         """From here on the name exists: its spec and its claim go out together."""
@@ -162,10 +172,8 @@ class Starter:
     async def _spread(self, name: str) -> None:
         """Wait for the others to know, but not for long: the process runs in any case."""
         seq = self._parts.names.seq
-        try:
+        with contextlib.suppress(NotReplicated):
             await self._parts.cluster.replicated(seq, None, SPREAD, f"the start of {name!r}")
-        except NotReplicated:
-            pass
 
     def _on_start(self, boot: str, request: StartRequest) -> None:
         self._parts.requests.serve(boot, request.id, self._serve(request))

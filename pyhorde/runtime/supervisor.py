@@ -16,13 +16,14 @@ from pyhorde.cluster.membership import Changed
 from pyhorde.errors import HordeError, Ignore, NotHere, ProcessExited
 from pyhorde.runtime import reconcile
 from pyhorde.runtime.cell import Cell, Phase, Setting
+from pyhorde.runtime.conflict import Conflicts
 from pyhorde.runtime.context import Lent
 from pyhorde.runtime.durable import Durable
-from pyhorde.runtime.messages import YieldRequest
+from pyhorde.runtime.invocation import contained
 from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.process import Resume
 from pyhorde.runtime.reconcile import CellPhase, Situation
-from pyhorde.runtime.record import Answers, Claim, Spec
+from pyhorde.runtime.record import Answers, Spec
 from pyhorde.runtime.ref import Caller
 from pyhorde.runtime.restart import RestartBudget, restarts
 
@@ -31,7 +32,6 @@ log = logging.getLogger("pyhorde.supervisor")
 SWEEP: Final = 1.0
 CATCH_UP: Final = 2.0
 """Longest wait, seconds, for what other members know before an orphan is taken over."""
-RETRY: Final = 0.2
 
 
 class Supervisor:
@@ -56,7 +56,7 @@ class Supervisor:
         self._closed = False
         parts.names.on_changed = self.look_at
         parts.cluster.on_changed.append(self._view_changed)
-        parts.cluster.route(YieldRequest, self._on_yield)
+        self.conflicts = Conflicts(self)
 
     def start(self) -> None:
         """Begin to reconcile."""
@@ -70,9 +70,8 @@ class Supervisor:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for name in list(self.cells):
-            cell = self.cells[name]
-            cell.end(NotHere(name, self.parts.config.name))
+        for cell in list(self.cells.values()):
+            cell.end(NotHere(cell.name, self.parts.config.name))
             await cell.kill()
             self.remove(cell)
 
@@ -81,7 +80,7 @@ class Supervisor:
         running = (CellPhase.ACTIVE, CellPhase.YIELDING, CellPhase.LEAVING)
         return [self.cells[n] for n in sorted(self.cells) if self.phases.get(n) in running]
 
-    # ---- cells ------------------------------------------------------------------------------------
+    # ---- cells -------------------------------------------------------------------------------
 
     def new_cell(
         self, name: str, type_name: str, arguments: bytes, epoch: int, phase: CellPhase
@@ -122,7 +121,7 @@ class Supervisor:
         if lent is not None:
             lent.withdraw()
 
-    # ---- reconciling --------------------------------------------------------------------------------
+    # ---- reconciling -------------------------------------------------------------------------
 
     def look_at(self, names: Iterable[str]) -> None:
         """Decide anew about these names, soon."""
@@ -165,9 +164,7 @@ class Supervisor:
             claims=claims,
             phase=self.phases.get(name, CellPhase.NONE),
             boot=parts.boot,
-            home_is_here=bool(
-                orphan and spec and parts.home(name, spec.type) == parts.config.name
-            ),
+            home_is_here=bool(orphan and spec and parts.home(name, spec.type) == parts.config.name),
             may_adopt=not self.draining,
             traces=orphan and names.traces(name),
             graceful=state is not None and state.kind == "graceful" and state.epoch == floor,
@@ -186,7 +183,7 @@ class Supervisor:
                 self.parts.names.release(claims)
             case reconcile.Yield(winner):
                 self.phases[name] = CellPhase.YIELDING
-                self.spawn(self._yield(self.cells[name], winner), f"yield {name}")
+                self.spawn(self.conflicts.give_way(self.cells[name], winner), f"yield {name}")
             case reconcile.Recover():
                 self.phases[name] = CellPhase.ACTIVE
                 self.cells[name].thaw()
@@ -219,7 +216,7 @@ class Supervisor:
                 if cell is not None:
                     cell.info(("key_lost", key, claims[0].node))
 
-    # ---- carrying out -------------------------------------------------------------------------------
+    # ---- carrying out ------------------------------------------------------------------------
 
     async def _adopt(self, name: str) -> None:
         """Take an orphan over, from the newest copy any reachable member has."""
@@ -272,7 +269,9 @@ class Supervisor:
         if self.cells.get(cell.name) is not cell:
             return
         delay = self._budgets[cell.name].delay(self.parts.world.now())
-        cell.phase = Phase.WAITING
+        cell.wait()
+        if cell.phase is not Phase.WAITING:
+            return
         cell.statistics.restarts += 1
         fields = {"name": cell.name, "delay": round(delay, 3), "error": cell.last_error}
         log.warning("restarting", extra={"fields": fields})
@@ -287,6 +286,8 @@ class Supervisor:
         """The instance ended by itself: start it again, or end its name."""
         if self.phases.get(cell.name) is not CellPhase.ACTIVE:
             return
+        if error is not None:
+            self._withdraw(cell)
         if error is None and not restarts(cell.restart, reason):
             self.phases[cell.name] = CellPhase.LEAVING
             self.spawn(self.stop(cell, reason), f"end {cell.name}")
@@ -296,11 +297,12 @@ class Supervisor:
         else:
             self.spawn(self._exit_and_restart(cell, reason, error), f"restart {cell.name}")
 
-    async def _exit_and_restart(
-        self, cell: Cell, reason: str, error: BaseException | None
-    ) -> None:
+    async def _exit_and_restart(self, cell: Cell, reason: str, error: BaseException | None) -> None:
         if error is None and cell.process is not None:
-            await self._terminate(cell, reason)
+            await self.terminate(cell, reason)
+            if self.phases.get(cell.name) is not CellPhase.ACTIVE:
+                return
+            self._durables[cell.name].save(cell)
         saved = self.parts.names.state(cell.name)
         state, version, answers = None, 0, []
         if saved is not None and cell.cls.durability != "none":
@@ -310,90 +312,36 @@ class Supervisor:
         resume = Resume("restart", state, version, cell.epoch, node, reason)
         self._restart(cell, resume, answers)
 
-    async def _terminate(self, cell: Cell, reason: str) -> None:
+    async def terminate(self, cell: Cell, reason: str) -> None:
+        """Run the instance's ``terminate`` within its ``shutdown``; failures are logged."""
         try:
             async with asyncio.timeout(cell.cls.shutdown):
                 if cell.process is not None:
-                    await cell.process.terminate(reason)
+                    await contained(cell.process.terminate(reason))
         except Exception:
             log.warning("terminate_failed", extra={"fields": {"name": cell.name}}, exc_info=True)
 
     async def stop(self, cell: Cell, reason: str) -> None:
         """End a process for good, in an orderly way."""
+        if self.cells.get(cell.name) is not cell:
+            return
         self.phases[cell.name] = CellPhase.LEAVING
         await cell.finish(reason)
         await self._close(cell, reason)
 
     async def _close(self, cell: Cell, reason: str) -> None:
+        if self.cells.get(cell.name) is not cell:
+            return
         names = self.parts.names
         self._durables[cell.name].cancel()
-        if names.spec(cell.name) is not None:
+        if names.lives(cell.name, cell.epoch):
             names.end(cell.name, reason)
         names.release(names.own_claims(cell.name))
         cell.end(ProcessExited(cell.name, reason))
         log.info("ended", extra={"fields": {"name": cell.name, "reason": reason}})
         self.remove(cell)
 
-    # ---- conflicts ----------------------------------------------------------------------------------
-
-    async def _yield(self, cell: Cell, winner: Claim) -> None:
-        """Hand the final state to the winner, then end; go on if the winner is gone first."""
-        await cell.freeze()
-        request = self._yielded(cell)
-        while self.phases.get(cell.name) is CellPhase.YIELDING:
-            owner = self.parts.names.owner(cell.name)
-            if owner is not None and owner.boot != self.parts.boot:
-                winner = owner
-                try:
-                    await self.parts.requests.ask(winner.boot, request)
-                except (HordeError, ConnectionError) as error:
-                    fields = {"name": cell.name, "winner": winner.node, "error": str(error)}
-                    log.info("yield_delayed", extra={"fields": fields})
-                else:
-                    break
-            await asyncio.sleep(RETRY)
-        if self.phases.get(cell.name) is not CellPhase.YIELDING:
-            return
-        reason = f"superseded by {winner.node} at epoch {winner.epoch}"
-        self.phases[cell.name] = CellPhase.LEAVING
-        await self._terminate(cell, reason)
-        self._durables[cell.name].cancel()
-        self.parts.names.release(self.parts.names.own_claims(cell.name))
-        cell.end(NotHere(cell.name, self.parts.config.name))
-        log.info("yielded", extra={"fields": {"name": cell.name, "reason": reason}})
-        self.remove(cell)
-
-    def _yielded(self, cell: Cell) -> Any:
-        state = None
-        if cell.process is not None:
-            try:
-                what = f"the state of {cell.name!r}"
-                state = self.parts.codec.encode(cell.process.dump(), what, 4 * 1024 * 1024)
-            except HordeError as error:
-                fields = {"name": cell.name, "error": str(error)}
-                log.warning("state_lost_in_conflict", extra={"fields": fields})
-        name, epoch, node = cell.name, cell.epoch, f"{self.parts.config.name}/{self.parts.boot[:8]}"
-        version = cell.cls.state_version
-        return lambda number: YieldRequest(number, name, epoch, node, version, state)
-
-    def _on_yield(self, boot: str, request: YieldRequest) -> None:
-        self.parts.requests.serve(boot, request.id, self._merge(request))
-
-    async def _merge(self, request: YieldRequest) -> bytes:
-        cell = self.cells.get(request.name)
-        if cell is None or self.phases.get(request.name) is not CellPhase.ACTIVE:
-            raise NotHere(request.name, self.parts.config.name)
-        if request.state is not None:
-            state = self.parts.codec.decode(request.state, f"the state of {request.name!r}")
-            other = Resume(
-                "conflict", state, request.version, request.epoch, request.node, "duplicate"
-            )
-            await cell.merge(other)
-        fields = {"name": request.name, "loser": request.node, "epoch": request.epoch}
-        log.info("merged", extra={"fields": fields})
-        return b""
-
-    # ---- tasks --------------------------------------------------------------------------------------
+    # ---- tasks -------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run work of the supervisor in a task; failures are logged, never lost."""

@@ -13,9 +13,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from pyhorde import __version__
-from pyhorde.cluster.codec import Codec
 from pyhorde.errors import CannotTravel, NameNotFound
-from pyhorde.runtime.record import check_name
+from pyhorde.runtime.record import Claim, check_name
+from pyhorde.runtime.registry import Entry
 from pyhorde.web import bodies
 from pyhorde.web.bodies import answer, name_in
 from pyhorde.web.failures import boundary
@@ -74,7 +74,7 @@ class Api:
             else:
                 app.router.add_route(verb, pattern, handler)
 
-    # ---- the node -------------------------------------------------------------------------------
+    # ---- the node ----------------------------------------------------------------------------
 
     async def index(self, request: web.Request) -> web.Response:
         links = {
@@ -138,7 +138,7 @@ class Api:
             for member in self._node.view.members
         ]
 
-    # ---- processes ------------------------------------------------------------------------------
+    # ---- processes ---------------------------------------------------------------------------
 
     async def processes(self, request: web.Request) -> web.Response:
         query = bodies.query_of(request, ("node", "prefix", "limit", "after", "local"))
@@ -219,17 +219,25 @@ class Api:
                     await names.changed(name, HEARSAY_TIMEOUT)
         return self._row(name) or _process(name, type_name, None, names.floor(name), None)
 
-    # ---- registry and metadata ------------------------------------------------------------------
+    # ---- registry and metadata ---------------------------------------------------------------
 
     async def registered(self, request: web.Request) -> web.Response:
         key = name_in(request)
-        if (claim := self._node.names.holder(key)) is None:
+        held: Entry | Claim | None
+        try:
+            held = self._node.registry.lookup(key)
+        except CannotTravel:  # only other nodes know the value's type: answer with its bytes
+            held = self._node.names.holder(key)
+        if held is None:
             raise NameNotFound(key)
-        value = None if claim.value is None else self._decoded(claim.value)
-        return answer({"key": key, "value": value, "process": claim.process, "node": claim.node})
+        return answer({"key": key, "value": held.value, "process": held.process, "node": held.node})
 
     async def get_meta(self, request: web.Request) -> web.Response:
-        return answer({"value": self._meta(name_in(request))})
+        key = name_in(request)
+        value = self._node.registry.meta(key, _MISSING)
+        if value is _MISSING:
+            raise NameNotFound(key)
+        return answer({"value": value})
 
     async def put_meta(self, request: web.Request) -> web.Response:
         key, body = name_in(request), await bodies.read(request, bodies.META)
@@ -239,24 +247,10 @@ class Api:
 
     async def delete_meta(self, request: web.Request) -> web.Response:
         key = name_in(request)
-        self._meta(key)
-        self._node.registry.delete_meta(key)
+        if not self._node.registry.delete_meta(key):
+            raise NameNotFound(key)
         await self._node.registry.flush(FLUSH_TIMEOUT)
         return web.Response(status=204)
-
-    def _meta(self, key: str) -> Any:
-        value = self._node.registry.meta(key, _MISSING)
-        if value is _MISSING:
-            raise NameNotFound(key)
-        return value
-
-    def _decoded(self, value: bytes) -> Any:
-        """The value; its bytes when it holds a type that no process offered here declares."""
-        declared = {kind for cls in self._node.offers.classes for kind in cls.types}
-        try:
-            return Codec(declared).decode(value)
-        except CannotTravel:
-            return value
 
 
 def _process(name: str, type_name: str, node: str | None, epoch: int, restart: str | None) -> Json:

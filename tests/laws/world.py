@@ -57,7 +57,7 @@ def seen(replica: Replica) -> dict[str, int]:
 def registers_of(replica: Replica) -> dict[Name, tuple[Order, bytes | None]]:
     """Every register with its order and value."""
     return {
-        (table, key): (reg.order, reg.value)
+        (table, key): ((reg.rank, reg.stamp, reg.dot.origin), reg.value)
         for table, rows in replica._tables.items()
         for key, reg in rows.items()
     }
@@ -65,7 +65,8 @@ def registers_of(replica: Replica) -> dict[Name, tuple[Order, bytes | None]]:
 
 def dots_of(replica: Replica) -> dict[Dot, tuple[str, bytes]]:
     """Every live claim by its dot."""
-    return {c.dot: (c.key, c.value) for key in replica.keys() for c in replica.claims(key)}
+    claims = [claim for key in list(replica.keys()) for claim in replica.claims(key)]
+    return {claim.dot: (claim.key, claim.value) for claim in claims}
 
 
 @dataclass
@@ -102,6 +103,7 @@ class Node:
     offset: float
     vectors: list[dict[str, int]] = field(default_factory=lambda: [{}])
     gone: set[Dot] = field(default_factory=set)
+    buried: set[str] = field(default_factory=set)
     dots: dict[Dot, tuple[str, bytes]] = field(default_factory=dict)
     registers: dict[Name, tuple[Order, bytes | None]] = field(default_factory=dict)
     believed: float = 0.0
@@ -111,9 +113,8 @@ class Node:
 class World:
     """All numbers that choose something may be any natural number."""
 
-    def __init__(self, offsets: tuple[float, ...], chunk_bytes: int = 1) -> None:
+    def __init__(self, offsets: tuple[float, ...]) -> None:
         self.now = START
-        self.chunk_bytes = chunk_bytes
         self.claims: dict[str, dict[int, Claim]] = {}
         self.writes: dict[str, dict[int, Write]] = {}
         self.stopped: list[str] = []
@@ -165,19 +166,18 @@ class World:
 
     def put(self, who: int, name: Name, value: bytes | None, rank: int = 0) -> None:
         node = self._node(who)
-        replica, wall = node.replica, self._wall(self._node(who))
-        before = replica.register(*name)
+        replica, wall = node.replica, self._wall(node)
+        before, seq = registers_of(replica).get(name), replica.seq
         written = replica.put(*name, value, wall, rank)
-        assert written == (before is None or before.rank <= rank)
+        assert written == (before is None or before[0][0] <= rank), "a lower rank may not write"
         if not written:
-            assert replica.register(*name) == before
+            assert (registers_of(replica).get(name), replica.seq) == (before, seq)
             return
-        after = replica.register(*name)
-        assert after is not None
-        assert after.value == value
-        assert before is None or after.order > before.order, "a later put did not win"
+        order, held = registers_of(replica)[name]
+        assert held == value
+        assert before is None or order > before[0], "a later put did not win"
         node.ticks += 1
-        self.writes[replica.origin][replica.seq] = Write(name, after.order, value)
+        self.writes[replica.origin][replica.seq] = Write(name, order, value)
         self.check(node, wall)
 
     # ---- stopping -------------------------------------------------------------------------------
@@ -193,9 +193,9 @@ class World:
         if self.stopped:
             node, origin = self._node(who), self.stopped[pick % len(self.stopped)]
             self.retired.add(origin)
+            node.buried.add(origin)
             expected = {c.key for c in node.replica.claims_of(origin)}
             assert node.replica.retire(origin) == expected
-            assert node.replica.claims_of(origin) == []
             self.check(node)
 
     # ---- talking --------------------------------------------------------------------------------
@@ -283,6 +283,7 @@ class World:
         for name, (order, _) in node.registers.items():
             assert registers[name][0] >= order, "a register fell"
         assert not node.gone & dots.keys(), "a removed claim returned"
+        assert not node.buried & {dot.origin for dot in dots}, "a retired origin has claims"
 
     def _check_claims(self, replica: Replica, dots: dict[Dot, tuple[str, bytes]]) -> None:
         vector = replica.vector
@@ -321,7 +322,7 @@ class World:
     # ---- the end --------------------------------------------------------------------------------
 
     def settle(self, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> None:
-        """What is under way is lost, everybody learns who is dead, and then all talk until quiet."""
+        """What is under way is lost, everybody learns who is dead, then all talk until quiet."""
         self.transfers.clear()
         for pick in range(len(self.stopped)):
             for who in range(len(self.nodes)):

@@ -1,0 +1,137 @@
+"""Whom to probe next, the probe that is running, and probes made for others.
+
+One probe runs at a time::
+
+    begin -> direct ping -> (probe_timeout) overdue: others are asked -> (the rest) failed
+                 |                                  |
+                 +------------- answered -----------+
+
+Members take turns in a shuffled order, so that each is probed once per round. Suspects are left
+out: they are pinged until it is decided. Source: Das, Gupta, Motivala, "SWIM" (2002), section 4.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pyhorde.cluster.member import Status, View
+from pyhorde.config import MembershipConfig
+from pyhorde.seam import Rng
+
+MAX_RELAYS: Final = 10_000
+"""So many probes for others may be under way; more are not made."""
+INDIRECT_SHARE: Final = 0.9
+"""Part of the interval after ``probe_timeout`` in which the others may answer."""
+
+
+@dataclass(slots=True)
+class Probe:
+    """A ping to ``boot`` that is not answered yet. ``ends`` is set once others are asked."""
+
+    seq: int
+    boot: str
+    overdue: float
+    ends: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A ping on behalf of ``asker``, who calls it ``seq``."""
+
+    asker: str
+    seq: int
+    until: float
+
+
+class Prober:
+    """The cycle of probes."""
+
+    def __init__(self, config: MembershipConfig, rng: Rng) -> None:
+        self._config = config
+        self._rng = rng
+        self._seq = 0
+        self._probe: Probe | None = None
+        self._order: list[str] = []
+        self._next = 0.0
+        self._relays: dict[int, Relay] = {}
+
+    def start(self, now: float) -> None:
+        """Begin, at a random moment of the first interval."""
+        self._next = now + self._rng.uniform(0, self._config.probe_interval)
+
+    def next_deadline(self) -> float:
+        """When ``overdue``, ``failed`` or ``begin`` has something next."""
+        if self._probe is None:
+            return self._next
+        return self._probe.overdue if self._probe.ends is None else self._probe.ends
+
+    def number(self) -> int:
+        """A number for a ping that no other ping of this node has."""
+        self._seq += 1
+        return self._seq
+
+    def begin(self, view: View, now: float) -> Probe | None:
+        """The next probe, if it is time for one and there is somebody to probe."""
+        if self._probe is not None or now < self._next:
+            return None
+        self._next = now + self._config.probe_interval
+        boot = self._next_target({m.boot for m in view.others if m.status is Status.ALIVE})
+        if boot is not None:
+            self._probe = Probe(self.number(), boot, now + self._config.probe_timeout)
+        return self._probe
+
+    def overdue(self, now: float) -> Probe | None:
+        """The probe for which to ask others now. They get their time even if that is late."""
+        probe = self._probe
+        if probe is None or probe.ends is not None or now < probe.overdue:
+            return None
+        rest = self._config.probe_interval - self._config.probe_timeout
+        probe.ends = now + rest * INDIRECT_SHARE
+        return probe
+
+    def failed(self, now: float) -> str | None:
+        """The boot that did not answer, neither to this node nor to others."""
+        probe = self._probe
+        if probe is None or probe.ends is None or now < probe.ends:
+            return None
+        self._probe = None
+        return probe.boot
+
+    def answered(self, boot: str) -> None:
+        """This boot gave a sign of life."""
+        if self._probe is not None and self._probe.boot == boot:
+            self._probe = None
+
+    def relay(self, asker: str, seq: int, now: float) -> int | None:
+        """The number of a ping to be made for ``asker``; None when there are too many."""
+        if len(self._relays) >= MAX_RELAYS:
+            return None
+        mine = self.number()
+        self._relays[mine] = Relay(asker, seq, now + self._config.probe_interval)
+        return mine
+
+    def relayed(self, seq: int) -> Relay | None:
+        """On whose behalf ping ``seq`` was made; each is told once."""
+        return self._relays.pop(seq, None)
+
+    def expire(self, now: float) -> None:
+        """Drop pings for others that nobody waits for any more."""
+        self._relays = {seq: relay for seq, relay in self._relays.items() if relay.until > now}
+
+    def credit(self, seconds: float) -> None:
+        """This node stood still for so long: nobody is to blame for that time."""
+        self._next += seconds
+        if self._probe is not None:
+            self._probe.overdue += seconds
+            if self._probe.ends is not None:
+                self._probe.ends += seconds
+
+    def _next_target(self, eligible: set[str]) -> str | None:
+        while self._order:
+            boot = self._order.pop()
+            if boot in eligible:
+                return boot
+        self._order = sorted(eligible)
+        self._rng.shuffle(self._order)
+        return self._order.pop() if self._order else None

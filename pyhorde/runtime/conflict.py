@@ -1,0 +1,120 @@
+"""Two live copies of one name: the loser hands its final state to the winner and ends.
+
+Which one loses is decided in :mod:`pyhorde.runtime.reconcile`; here it is carried out. The loser
+takes no more messages (callers are routed on to the winner), sends its state, and ends only when
+the winner has merged it. A winner that is gone before that leaves the loser in charge again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from pyhorde.errors import HordeError, NotHere
+from pyhorde.runtime.cell import Cell
+from pyhorde.runtime.durable import Durable, dumped
+from pyhorde.runtime.messages import YieldRequest
+from pyhorde.runtime.parts import Parts
+from pyhorde.runtime.process import Resume
+from pyhorde.runtime.reconcile import CellPhase
+from pyhorde.runtime.record import Claim
+
+log = logging.getLogger("pyhorde.supervisor")
+
+RETRY: Final = 0.2
+
+
+class Cells(Protocol):
+    """What is needed of the supervisor."""
+
+    parts: Parts
+    cells: dict[str, Cell]
+    phases: dict[str, CellPhase]
+
+    def durable(self, cell: Cell) -> Durable: ...
+
+    def remove(self, cell: Cell) -> None: ...
+
+    async def terminate(self, cell: Cell, reason: str) -> None: ...
+
+
+class Conflicts:
+    """Both sides of every conflict on this node."""
+
+    def __init__(self, supervisor: Cells) -> None:
+        self._supervisor = supervisor
+        self._parts = supervisor.parts
+        self._parts.cluster.route(YieldRequest, self._on_yield)
+
+    async def give_way(self, cell: Cell, winner: Claim) -> None:
+        """Hand the final state to the winner, then end; go on if the winner is gone first."""
+        try:
+            async with asyncio.timeout(cell.cls.shutdown):
+                await cell.freeze()
+        except TimeoutError:
+            log.warning("shutdown_cut_off", extra={"fields": {"name": cell.name}})
+            await cell.kill()
+        request = self._request(cell)
+        while self._supervisor.phases.get(cell.name) is CellPhase.YIELDING:
+            owner = self._parts.names.owner(cell.name)
+            if owner is not None and owner.boot != self._parts.boot:
+                winner = owner
+                if await self._handed(cell, winner, request):
+                    await self._end(cell, winner)
+                    return
+            await asyncio.sleep(RETRY)
+
+    async def _handed(
+        self, cell: Cell, winner: Claim, request: Callable[[int], YieldRequest]
+    ) -> bool:
+        try:
+            await self._parts.requests.ask(winner.boot, request)
+        except (HordeError, ConnectionError) as error:
+            fields = {"name": cell.name, "winner": winner.node, "error": str(error)}
+            log.info("yield_delayed", extra={"fields": fields})
+            return False
+        return self._supervisor.phases.get(cell.name) is CellPhase.YIELDING
+
+    async def _end(self, cell: Cell, winner: Claim) -> None:
+        reason = f"superseded by {winner.node} at epoch {winner.epoch}"
+        self._supervisor.phases[cell.name] = CellPhase.LEAVING
+        await self._supervisor.terminate(cell, reason)
+        self._supervisor.durable(cell).cancel()
+        self._parts.names.release(self._parts.names.own_claims(cell.name))
+        cell.end(NotHere(cell.name, self._parts.config.name))
+        log.info("yielded", extra={"fields": {"name": cell.name, "reason": reason}})
+        self._supervisor.remove(cell)
+
+    def _request(self, cell: Cell) -> Callable[[int], YieldRequest]:
+        """What is sent to the winner; a copy that has handled nothing has nothing to merge."""
+        state = None
+        if cell.process is not None and cell.statistics.handled:
+            try:
+                state = dumped(cell)
+            except HordeError as error:
+                fields = {"name": cell.name, "error": str(error)}
+                log.warning("state_lost_in_conflict", extra={"fields": fields})
+        name, epoch, version = cell.name, cell.epoch, cell.cls.state_version
+        node = f"{self._parts.config.name}/{self._parts.boot[:8]}"
+        answers = cell.answers.latest() if state is not None else []
+        return lambda number: YieldRequest(number, name, epoch, node, version, state, answers)
+
+    def _on_yield(self, boot: str, request: YieldRequest) -> None:
+        self._parts.requests.serve(boot, request.id, self._merge(request))
+
+    async def _merge(self, request: YieldRequest) -> bytes:
+        cell = self._supervisor.cells.get(request.name)
+        phase = self._supervisor.phases.get(request.name)
+        if cell is None or phase is not CellPhase.ACTIVE:
+            raise NotHere(request.name, self._parts.config.name)
+        if request.state is not None:
+            state = self._parts.codec.decode(request.state, f"the state of {request.name!r}")
+            other = Resume(
+                "conflict", state, request.version, request.epoch, request.node, "duplicate"
+            )
+            await cell.merge(other, request.answers)
+        fields = {"name": request.name, "loser": request.node, "epoch": request.epoch}
+        log.info("merged", extra={"fields": fields})
+        return b""

@@ -1,0 +1,367 @@
+"""The documents agree with the code: links, options, settings, errors, and the examples run."""
+
+import ast
+import contextlib
+import dataclasses
+import http.client
+import inspect
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import chain, pairwise
+from pathlib import Path
+
+import click
+import pytest
+
+from pyhorde import errors, settings
+from pyhorde.cli import cli
+from pyhorde.config import MembershipConfig, NodeConfig, ReplicationConfig, RuntimeConfig
+from pyhorde.web import bodies, failures
+from tests.architecture.sources import ROOT, modules
+
+REFERENCE = ROOT / "docs/reference"
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "README.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").rglob("*.md"))
+)
+SOURCE = "\n".join((ROOT / path).read_text(encoding="utf-8") for path in modules())
+TABLES = {
+    "NodeConfig": NodeConfig,
+    "Membership": MembershipConfig,
+    "Replication": ReplicationConfig,
+    "Runtime": RuntimeConfig,
+}
+NOT_OURS = re.compile(r"\b(docker|pip|curl|openssl|pkill|make|pytest)\b")
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def blocks(document: str, *languages: str) -> list[str]:
+    """The fenced blocks of these languages."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text_of(document), re.MULTILINE | re.DOTALL)
+    return [block for language, block in found if language in languages]
+
+
+def prose(document: str) -> str:
+    """The document without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", text_of(document), flags=re.MULTILINE | re.DOTALL)
+
+
+def section(document: str, heading: str) -> str:
+    """What stands under a second-level heading."""
+    _, _, rest = text_of(document).partition(f"\n## {heading}\n")
+    assert rest, f"{document} has no section {heading!r}"
+    return re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row, code marks removed."""
+    lines = [line.strip().strip("|") for line in text.splitlines() if line.startswith("|")]
+    split = ([cell.strip() for cell in re.split(r"(?<!\\)\|", line)] for line in lines)
+    return [[cell.strip("`") for cell in cells] for cells in split]
+
+
+# ---- links and names ----------------------------------------------------------------------------
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a document's headings, as they are made from their text."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in headings)
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str):
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(document))
+    for link in (link for link in links if "://" not in link):
+        file, _, anchor = link.partition("#")
+        target = (ROOT / document).parent / file if file else ROOT / document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_document_can_be_reached_from_the_readme():
+    seen, ahead = set(), ["README.md"]
+    while ahead:
+        document = ahead.pop()
+        seen.add(document)
+        for link in re.findall(r"\]\(([^)#\s]+\.md)", prose(document)):
+            target = ((ROOT / document).parent / link).resolve().relative_to(ROOT).as_posix()
+            if target not in seen and target in DOCUMENTS:
+                ahead.append(target)
+    assert set(DOCUMENTS) - seen == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_that_are_named_exist(document: str):
+    named = re.findall(
+        r"`((?:pyhorde|tests|docs|examples|deploy)/[\w./-]+|[\w.-]+\.(?:toml|yml))`",
+        prose(document),
+    )
+    placeholders = {"horde.toml"}
+    assert [name for name in named if not (ROOT / name).exists()] == [] or set(named) <= (
+        placeholders
+    )
+
+
+def test_every_name_in_the_architecture_is_real():
+    quoted = re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", prose("ARCHITECTURE.md"))
+    known = set(re.findall(r"\w+", SOURCE))
+    last_words = {name: re.split(r"\.", name)[-1] for name in quoted}
+    foreign = {"code", "pyproject.toml", "pure"}
+    unknown = {name for name, last in last_words.items() if last not in known} - foreign
+    assert unknown == set()
+
+
+# ---- code ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_python_blocks_compile(document: str):
+    for number, block in enumerate(blocks(document, "python")):
+        compile(block, f"{document}[{number}]", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+def commands(
+    group: click.Command = cli, name: str = "pyhorde"
+) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, with its full name."""
+    if isinstance(group, click.Group):
+        for word, command in group.commands.items():
+            yield from commands(command, f"{name} {word}")
+    else:
+        yield name, group
+
+
+def options(command: click.Command) -> set[str]:
+    found = (p.opts + p.secondary_opts for p in command.params if isinstance(p, click.Option))
+    return {flag for flag in chain.from_iterable(found) if flag.startswith("--")}
+
+
+KNOWN_OPTIONS = {"--help", "--version"}.union(*(options(command) for _, command in commands()))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_options_that_are_named_exist(document: str):
+    ours = [line for line in text_of(document).splitlines() if not NOT_OURS.search(line)]
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(ours)))
+    assert named - KNOWN_OPTIONS == set()
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_every_command_and_option_is_in_the_reference(name: str, command: click.Command):
+    text = text_of("docs/reference/cli.md")
+    assert f"`{name}" in text or f"### {name}" in text
+    assert {option for option in options(command) if option not in text} == set()
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_the_own_options_of_a_command_stand_where_it_is_described(
+    name: str, command: click.Command
+):
+    text = text_of("docs/reference/cli.md")
+    common = {"--address", "--timeout", "--json"}
+    row = next((line for line in text.splitlines() if line.startswith(f"| `{name}")), None)
+    where = row or re.split(r"^##+ ", text.partition(f"### {name}\n")[2], flags=re.MULTILINE)[0]
+    assert {option for option in options(command) - common if option not in where} == set()
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands()))
+def test_default_time_outs_are_the_real_ones(name: str, command: click.Command):
+    given = {param.name: param.default for param in command.params}
+    if "timeout" in given:
+        (row,) = [
+            r for r in rows(text_of("docs/reference/cli.md")) if f"{r[0]} ".startswith(f"{name} ")
+        ]
+        assert float(row[1]) == given["timeout"]
+
+
+def variables() -> set[str]:
+    """Every environment variable that is read somewhere."""
+    read = {settings._variable(key) for key in settings._OPTIONS}
+    return read | set(re.findall(r"\"(PYHORDE_[A-Z_]+)\"", SOURCE))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_variables_that_are_named_exist(document: str):
+    assert set(re.findall(r"PYHORDE_[A-Z_]*[A-Z]", text_of(document))) <= variables()
+
+
+def test_every_variable_is_in_the_reference():
+    text = text_of("docs/reference/cli.md") + text_of("docs/reference/settings.md")
+    assert {name for name in variables() if name not in text} == set()
+
+
+# ---- settings and errors ------------------------------------------------------------------------
+
+
+def default_of(field: dataclasses.Field[object]) -> str:
+    return "required" if field.default is dataclasses.MISSING else repr(field.default)
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_every_setting_stands_in_the_reference_with_its_default(heading: str):
+    fields = dataclasses.fields(TABLES[heading])
+    wanted = {f.name: default_of(f) for f in fields if f.default_factory is dataclasses.MISSING}
+    text = section("docs/reference/settings.md", heading).partition("Three profiles")[0]
+    assert {row[0]: row[1] for row in rows(text)[2:]} == wanted
+
+
+def test_profiles_are_the_real_ones():
+    text = section("docs/reference/settings.md", "Membership").partition("Three profiles")[2]
+    header, _, *body = rows(text)
+    presets = {name: settings._PROFILES[name]() for name in header[1:]}
+    names = [field.name for field in dataclasses.fields(MembershipConfig)]
+    different = [n for n in names if len({getattr(p, n) for p in presets.values()}) > 1]
+    wanted = [[name, *(repr(getattr(p, name)) for p in presets.values())] for name in different]
+    assert sorted(body) == sorted(wanted)
+
+
+def test_options_of_a_node_are_the_real_ones():
+    found = rows(section("docs/reference/settings.md", "Options"))[2:]
+    wanted = {
+        (key if key != "config" else "–", settings._flag(key), settings._variable(key))
+        for key in settings._OPTIONS
+    }
+    assert {tuple(row[:3]) for row in found} == wanted
+
+
+def errors_of(*sources: object) -> dict[str, type[errors.HordeError]]:
+    members = (inspect.getmembers(source, inspect.isclass) for source in sources)
+    return {
+        name: kind
+        for name, kind in chain.from_iterable(members)
+        if issubclass(kind, errors.HordeError) and kind.__module__ in {s.__name__ for s in sources}
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "known"),
+    [(0, errors_of(errors)), (1, errors_of(bodies, failures))],
+    ids=["tree", "web"],
+)
+def test_every_error_stands_in_the_reference(part: int, known: dict[str, type[errors.HordeError]]):
+    text = text_of("docs/reference/errors.md").split("\n## Of the HTTP API alone\n")[part]
+    found = {row[0]: row[1:5] for row in rows(text)[2:]}
+    assert found == {
+        name: [
+            kind.code,
+            str(kind.http_status),
+            str(kind.exit_code),
+            ", ".join(f"`{field.name}`" for field in dataclasses.fields(kind)).strip("`") or "–",
+        ]
+        for name, kind in known.items()
+    }
+
+
+def test_every_route_stands_in_the_reference():
+    routes = set(re.findall(r"\(\"(GET|POST|PUT|DELETE)\", \"(/[^\"]*)\"", SOURCE))
+    listed = {tuple(row[0].split()) for row in rows(text_of("docs/reference/http.md"))[2:]}
+    assert listed == routes
+
+
+# ---- examples that run --------------------------------------------------------------------------
+
+
+def free_addresses(count: int) -> list[str]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+
+
+def environment() -> dict[str, str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYHORDE_")}
+    return {**clean, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """A node as the documents start it, on a free port."""
+    (bind,) = free_addresses(1)
+    words = [sys.executable, "-m", "pyhorde", "node", "--name", "a", "--app", "examples.counter"]
+    node = subprocess.Popen(
+        [*words, "--bind", bind], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_until_ready(bind, node)
+        yield bind
+    finally:
+        node.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            node.wait(10)
+        node.kill()
+        node.wait()
+
+
+def wait_until_ready(bind: str, node: subprocess.Popen[bytes]) -> None:
+    host, _, port = bind.partition(":")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and node.poll() is None:
+        connection = http.client.HTTPConnection(host, int(port), timeout=2)
+        with contextlib.suppress(OSError), contextlib.closing(connection):
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"the node is not ready (exit code {node.poll()})")
+
+
+def exchanges(document: str) -> list[tuple[str, str]]:
+    """Every ``curl`` line with the answer in the comment below it, empty where there is none."""
+    lines = [line for block in blocks(document, "sh") for line in block.splitlines()]
+    lines.append("")
+    return [
+        (line, below.removeprefix("# ") if below.startswith("# ") else "")
+        for line, below in pairwise(lines)
+        if line.startswith("curl ")
+    ]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+@pytest.mark.parametrize("document", ["README.md", "docs/reference/http.md"])
+def test_curl_lines_give_the_answers_that_are_shown(document: str, address: str):
+    assert len(exchanges(document)) >= 7
+    for line, shown in exchanges(document):
+        words = shlex.split(line.replace("127.0.0.1:7411", address))
+        words += ["--noproxy", "*", "--max-time", "20", "--write-out", r"\n%{http_code}"]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        body, _, status = done.stdout.rpartition("\n")
+        expected = shown.replace("127.0.0.1:7411", address)
+        if match := re.match(r"(\d{3})\s*", expected):
+            assert status == match[1], line
+            expected = expected[match.end() :]
+        else:
+            assert status.startswith("2"), line
+        if expected:
+            assert json.loads(body) == json.loads(expected), line
+
+
+def test_the_library_example_prints_what_it_says():
+    (script,) = blocks("README.md", "python")
+    said = re.findall(r"print\(.*\)  # (\d+)", script)
+    for old, new in zip(("127.0.0.1:7411", "127.0.0.1:7412"), free_addresses(2), strict=True):
+        script = script.replace(old, new)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.stdout.split() == said, done.stderr
+    assert len(said) == 3

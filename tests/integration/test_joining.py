@@ -1,0 +1,168 @@
+"""How nodes find each other, and who is not let in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from pyhorde import Node
+from pyhorde.demo.cluster import free_ports
+from pyhorde.errors import ConfigError
+from tests.integration.clusters import Horde, states_in, until
+from tests.integration.processes import Replicated
+
+SECRET = b"a secret of enough bytes"
+
+
+def told(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, object]]:
+    """The fields of every log record of this event."""
+    return [record.fields for record in caplog.records if record.getMessage() == event]
+
+
+async def test_a_node_without_peers_serves_alone(horde: Horde):
+    a = await horde.start("a")
+    assert states_in(a) == {"a": "alive"}
+    ref = await a.start_child(Replicated, "visits", 10)
+    assert await ref.increment(5) == 15
+
+
+async def test_a_node_whose_peers_do_not_answer_serves_alone(horde: Horde):
+    a = await horde.start("a", peers=[f"127.0.0.1:{free_ports(1)[0]}"])
+    assert a.state == "ready"
+    assert await (await a.start_child(Replicated, "visits", 1)).get() == 1
+
+
+async def test_one_peer_is_enough_to_meet_everybody(horde: Horde):
+    a = await horde.start("a")
+    b = await horde.start("b", peers=[a.config.bind])
+    await horde.start("c", peers=[b.config.bind])
+    await horde.start("d", peers=[a.config.bind])
+    await horde.all_see(dict.fromkeys("abcd", "alive"))
+
+
+async def test_a_node_that_has_joined_knows_what_was_there_before(horde: Horde):
+    a, b = await horde.up("a", "b")
+    for n in range(20):
+        await a.start_child(Replicated, f"n{n}", n)
+    a.registry.put_meta("colour", "blue")
+    c = await horde.start("c", peers=[b.config.bind])
+    assert c.supervisor.count_children() == 20
+    assert c.registry.meta("colour", None) == "blue"
+    assert await c.ref("n7", Replicated).get() == 7
+
+
+async def test_a_peer_that_is_not_up_yet_is_tried_until_it_is(
+    horde: Horde, caplog: pytest.LogCaptureFixture
+):
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    a = await horde.start("a", peers=[address])
+    await until(lambda: told(caplog, "peer_unreachable"), "a says that it cannot reach its peer")
+    await horde.start("b", bind=address, peers=[])
+    await horde.all_see({"a": "alive", "b": "alive"})
+    assert a.state == "ready"
+
+
+async def test_two_nodes_that_started_alone_share_what_they_had(horde: Horde):
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    a = await horde.start("a", peers=[address])
+    await a.start_child(Replicated, "from-a", 1)
+    b = horde.make("b", peers=[])
+    await b.start()
+    await b.start_child(Replicated, "from-b", 2)
+    await horde.start("c", bind=address, peers=[b.config.bind])
+    horde.nodes["b"] = b
+    await horde.all_see(dict.fromkeys("abc", "alive"))
+    await horde.converged()
+    assert await a.ref("from-b", Replicated).get() == 2
+    assert await b.ref("from-a", Replicated).get() == 1
+
+
+async def test_nodes_that_start_at_the_same_time_become_one_cluster(horde: Horde):
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(3)]
+    nodes = [
+        horde.make(name, bind=address, peers=addresses)
+        for name, address in zip("abc", addresses, strict=True)
+    ]
+    await asyncio.gather(*(node.start() for node in nodes))
+    horde.nodes = {node.name: node for node in nodes}
+    await horde.all_see(dict.fromkeys("abc", "alive"))
+
+
+async def test_a_node_that_returns_under_its_name_has_a_new_boot(
+    horde: Horde, trio: tuple[Node, ...]
+):
+    a, b, _ = trio
+    before = a.view.by_name["b"]
+    await horde.crash(b)
+    again = await horde.start("b", bind=before.address)
+    await horde.all_see(dict.fromkeys("abc", "alive"))
+    after = a.view.by_name["b"]
+    assert after.boot == again.view.me.boot != before.boot
+    assert after.identity > before.identity
+    assert await again.start_child(Replicated, "visits", 3) is not None
+    assert await a.ref("visits", Replicated).get() == 3
+
+
+async def test_of_two_live_nodes_of_one_name_the_newcomer_does_not_start(
+    horde: Horde, trio: tuple[Node, ...]
+):
+    a, b, _ = trio
+    second = horde.make("b", peers=[a.config.bind])
+    with pytest.raises(ConfigError, match=f"'b' is the name of a live node at {b.config.bind}"):
+        await second.start()
+    assert second.state == "closed"
+    assert a.view.by_name["b"].boot == b.view.me.boot
+    assert (await b.start_child(Replicated, "visits", 1)).name == "visits"
+
+
+async def test_without_the_secret_nobody_gets_in_in_either_direction(
+    horde: Horde, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    a = await horde.start("a", secret=SECRET)
+    await horde.start("liar", peers=[a.config.bind], secret=b"another secret, as long")
+    await horde.start("mute", peers=[a.config.bind], secret=None)
+    assert [states_in(each) for each in horde.live] == [
+        {"a": "alive"},
+        {"liar": "alive"},
+        {"mute": "alive"},
+    ]
+    causes = [str(fields["error"]) for fields in told(caplog, "peer_unreachable")]
+    assert any("does not know this cluster's secret" in cause for cause in causes), causes
+
+
+async def test_a_dialler_that_skips_the_check_of_the_secret_is_still_refused(
+    horde: Horde, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    a = await horde.start("a", secret=SECRET)
+    monkeypatch.setattr("pyhorde.cluster.handshake.proves", lambda given, expected: False)
+    await horde.start("b", peers=[a.config.bind], secret=SECRET)
+    assert states_in(a) == {"a": "alive"}
+
+
+async def test_with_the_right_secret_a_node_gets_in(horde: Horde):
+    await horde.up("a", "b", "c", secret=SECRET)
+
+
+async def test_nodes_of_different_clusters_refuse_each_other(
+    horde: Horde, caplog: pytest.LogCaptureFixture
+):
+    a = await horde.start("a", cluster="red")
+    b = await horde.start("b", cluster="blue", peers=[a.config.bind])
+    assert (states_in(a), states_in(b)) == ({"a": "alive"}, {"b": "alive"})
+    assert {"from": "b", "address": b.config.bind, "why": "cluster"} in told(
+        caplog, "handshake_refused"
+    )
+    assert any(
+        "belongs to the cluster 'red'" in str(f["error"]) for f in told(caplog, "peer_unreachable")
+    )
+    assert a.statistics()["refused_handshakes_total"] >= 1
+
+
+async def test_a_busy_address_is_a_configuration_error(horde: Horde):
+    a = await horde.start("a")
+    second = horde.make("b", bind=a.config.bind)
+    with pytest.raises(ConfigError, match=f"cannot listen on {a.config.bind}"):
+        await second.start()

@@ -1,0 +1,180 @@
+"""A cluster that falls apart, goes on in both halves, and finds together again."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pyhorde import Node
+from pyhorde.config import RuntimeConfig
+from tests.integration.clusters import Horde, Wires, name_at, until
+from tests.integration.processes import Diary
+
+SIDES = ({"a", "b"}, {"c"})
+
+
+@dataclass
+class Torn:
+    """Three nodes, the wires between them, and a diary at home on each of the nodes."""
+
+    horde: Horde
+    wires: Wires
+    nodes: dict[str, Node]
+    diaries: dict[str, str]
+
+    async def apart(self) -> None:
+        """Cut a and b off from c, and wait until both sides run everything."""
+        self.wires.split(*SIDES)
+        for node, dead in (("a", {"c"}), ("b", {"c"}), ("c", {"a", "b"})):
+            await until(lambda node=node, dead=dead: self.lost(node) == dead, f"{dead} are lost")
+        await until(self.all_run_on_both_sides, "both sides run everything")
+
+    def lost(self, node: str) -> set[str]:
+        members = self.nodes[node].cluster.members()
+        return {member.name for member in members if member.state == "dead"}
+
+    def all_run_on_both_sides(self) -> bool:
+        names = list(self.diaries.values())
+        return sorted(self.running("a", "b")) == sorted(self.running("c")) == sorted(names)
+
+    def running(self, *nodes: str) -> list[str]:
+        return [cell.name for node in nodes for cell in self.nodes[node].supervisor.local()]
+
+    async def healed(self) -> None:
+        """Mend the wires, and wait until the cluster is one and quiet."""
+        await self.wires.heal()
+        await self.horde.all_see(dict.fromkeys("abc", "alive"))
+        once = dict.fromkeys(self.diaries.values(), 1)
+        await until(lambda: self.horde.running() == once, "one process of each name is left")
+        await self.horde.converged()
+
+    async def write(self, node: str, name: str, entry: str) -> None:
+        ref = self.nodes[node].ref(name, Diary).options(timeout=30)
+        await ref.write(entry)
+
+    async def read(self, node: str, name: str) -> dict[str, Any]:
+        return await self.nodes[node].ref(name, Diary).options(timeout=30).read()
+
+
+@pytest.fixture
+async def torn(horde: Horde) -> Torn:
+    wires = Wires()
+    horde.options["runtime"] = RuntimeConfig(replicate_timeout=30.0)
+    for name in "abc":
+        await horde.start(name, world=wires.world(name))
+    await horde.all_see(dict.fromkeys("abc", "alive"))
+    Diary.ended.clear()
+    diaries = {name: name_at(node, Diary, f"diary-{name}-") for name, node in horde.nodes.items()}
+    for diary in diaries.values():
+        await horde.nodes["a"].start_child(Diary, diary)
+    return Torn(horde, wires, dict(horde.nodes), diaries)
+
+
+async def test_both_sides_go_on_and_after_the_heal_one_process_has_everything(torn: Torn):
+    for name in torn.diaries.values():
+        await torn.write("a", name, "before")
+    await torn.apart()
+    for name in torn.diaries.values():
+        await asyncio.gather(torn.write("b", name, "from ab"), torn.write("c", name, "from c"))
+    await torn.healed()
+    for home, name in torn.diaries.items():
+        diary = await torn.read("a", name)
+        winner = diary["node"]
+        assert (winner == "c") == (home != "c"), "the side that took over has the higher epoch"
+        theirs = "from ab" if winner == "c" else "from c"
+        assert sorted(diary["entries"]) == ["before", "from ab", "from c"]
+        assert diary["merges"] == [{"kind": "conflict", "entries": ["before", theirs]}]
+        assert [await torn.read(node, name) for node in "bc"] == [diary] * 2
+        (reason,) = [why for (ended, _), why in Diary.ended.items() if ended == name]
+        assert reason.startswith(f"superseded by {winner} at epoch ")
+
+
+async def test_callers_on_both_sides_see_no_error_during_the_heal(torn: Torn):
+    await torn.apart()
+    written: dict[str, list[str]] = {name: [] for name in torn.diaries.values()}
+    over = asyncio.Event()
+
+    async def stream(node: str, name: str) -> None:
+        n = 0
+        while not over.is_set():
+            await torn.write(node, name, f"{node}{n}")
+            written[name].append(f"{node}{n}")
+            n += 1
+            await asyncio.sleep(0.005)
+
+    streams = [asyncio.create_task(stream(n, name)) for n in "abc" for name in written]
+    await until(lambda: min(map(len, written.values())) > 20, "all are written to")
+    await torn.healed()
+    over.set()
+    await asyncio.gather(*streams)
+    for name, entries in written.items():
+        diary = await torn.read("a", name)
+        assert sorted(diary["entries"]) == sorted(entries)
+        assert len(diary["merges"]) == 1
+
+
+async def test_what_one_side_ended_is_gone_and_what_one_side_started_is_there(torn: Torn):
+    await torn.apart()
+    await torn.nodes["a"].supervisor.terminate_child(torn.diaries.pop("a"))
+    await torn.nodes["a"].start_child(Diary, "new-ab")
+    await torn.nodes["c"].start_child(Diary, "new-c")
+    torn.diaries |= {"new-ab": "new-ab", "new-c": "new-c"}
+    await torn.healed()
+    for node in torn.nodes.values():
+        names = [child.name for child in node.supervisor.which_children()]
+        assert names == sorted(torn.diaries.values())
+
+
+async def test_a_name_that_both_sides_started_ends_up_with_one_process(torn: Torn):
+    await torn.apart()
+    for node in "ac":
+        await torn.nodes[node].start_child(Diary, "same")
+        await torn.write(node, "same", f"from {node}")
+    torn.diaries["same"] = "same"
+    await torn.healed()
+    diary = await torn.read("b", "same")
+    assert sorted(diary["entries"]) == ["from a", "from c"]
+    assert len(diary["merges"]) == 1
+
+
+async def test_metadata_of_both_sides_is_there_and_the_last_writer_wins(torn: Torn):
+    await torn.apart()
+    a, c = torn.nodes["a"].registry, torn.nodes["c"].registry
+    a.put_meta("only-a", 1)
+    c.put_meta("only-c", 2)
+    a.put_meta("both", "first")
+    await asyncio.sleep(0.01)
+    c.put_meta("both", "second")
+    await torn.healed()
+    for node in torn.nodes.values():
+        found = [node.registry.meta(key, None) for key in ("only-a", "only-c", "both")]
+        assert found == [1, 2, "second"]
+
+
+async def test_it_can_happen_again(torn: Torn):
+    for n in range(2):
+        await torn.apart()
+        for name in torn.diaries.values():
+            await torn.write("a", name, f"ab-{n}")
+            await torn.write("c", name, f"c-{n}")
+        await torn.healed()
+    expected = sorted(f"{side}-{n}" for n in range(2) for side in ("ab", "c"))
+    for name in torn.diaries.values():
+        diary = await torn.read("b", name)
+        assert sorted(diary["entries"]) == expected
+        assert len(diary["merges"]) == 2
+
+
+async def test_a_cut_between_two_nodes_that_a_third_bridges_loses_nobody(torn: Torn):
+    """a and c do not hear each other, but both hear b."""
+    torn.wires.split({"a"}, {"c"})
+    suspected = asyncio.create_task(torn.nodes["b"].cluster_parts.changed(30))
+    assert await suspected, "somebody finds that it cannot hear the other"
+    for name in torn.diaries.values():
+        await torn.write("b", name, "through b")
+    assert torn.horde.running() == dict.fromkeys(torn.diaries.values(), 1)
+    assert torn.lost("a") == torn.lost("b") == torn.lost("c") == set()
+    await torn.healed()
