@@ -95,7 +95,13 @@ HEADER = "round  killed   ran   noticed  answering  rejoined  duplicates  missin
 class Horde:
     """The nodes, and an HTTP session to talk to them. Leaving the context kills every node."""
 
-    def __init__(self, logs: Path, names: tuple[str, ...] = ("a", "b", "c")) -> None:
+    def __init__(
+        self,
+        logs: Path,
+        names: tuple[str, ...] = ("a", "b", "c"),
+        app: str = "examples.counter",
+    ) -> None:
+        self._app = app
         ports = free_ports(len(names))
         self.addresses = {n: f"127.0.0.1:{p}" for n, p in zip(names, ports, strict=True)}
         self.logs = logs
@@ -117,7 +123,7 @@ class Horde:
         with (self.logs / f"{name}.log").open("ab") as log:
             self._nodes[name] = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "pyhorde", "node", *options],
-                *["--app", "examples.counter", "--log-format", "json"],
+                *["--app", self._app, "--log-format", "json"],
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

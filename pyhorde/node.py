@@ -23,7 +23,7 @@ from pyhorde.runtime.names import Names
 from pyhorde.runtime.offers import Offered, Offers
 from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.process import Process
-from pyhorde.runtime.record import SPECS, check_name
+from pyhorde.runtime.record import SPECS, STATES, check_name
 from pyhorde.runtime.ref import Ref
 from pyhorde.runtime.registry import Registry
 from pyhorde.runtime.requests import Requests
@@ -133,7 +133,7 @@ class Node:
         self.router = Router(parts, cells)
         self._supervisor.caller = self.router
         self._starter = Starter(parts, self._supervisor)
-        self.registry = Registry(parts)
+        self.registry = Registry(parts, cells)
         self.supervisor = SupervisorFace(parts, self._supervisor, self._starter, self.router)
         self.cluster = ClusterFace(parts)
 
@@ -154,9 +154,8 @@ class Node:
 
     def _learned(self, joined: Joined) -> None:
         specs = {key for table, key in joined.registers if table == SPECS}
-        self.names.learned(joined.keys, specs)
-        touched = {key for table, key in joined.registers if table != SPECS}
-        self._supervisor.look_at(touched & self.names.orphans.keys())
+        states = {key for table, key in joined.registers if table == STATES}
+        self.names.learned(joined.keys, specs, states)
 
     def _fail(self, error: HordeError) -> None:
         if self._failure is None:

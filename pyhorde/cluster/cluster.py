@@ -18,6 +18,7 @@ from pyhorde.cluster.member import Member, Status, View
 from pyhorde.cluster.membership import Changed, Membership, Redial, Send, YieldName
 from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES
 from pyhorde.cluster.replication import Caught, Learned, Replication
+from pyhorde.cluster.tasks import Tasks
 from pyhorde.cluster.wire import Wire
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Joined, Replica
@@ -56,10 +57,9 @@ class Cluster:
         wire = Wire(MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, messages)
         self.links = Links(config, world, wire, self)
         self._timer: asyncio.TimerHandle | None = None
-        self._dials: set[asyncio.Task[None]] = set()
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._dials = Tasks()
+        self._waiters: dict[asyncio.Future[None], None] = {}
         self._started = 0.0
-        self._ever_linked = False
         self._closed = False
         self.in_sync = False
         """Whether this node has everything some other node had, or has found itself alone."""
@@ -108,23 +108,21 @@ class Cluster:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in list(self._dials):
-            task.cancel()
-        await asyncio.gather(*self._dials, return_exceptions=True)
+        await self._dials.aclose()
         await self.links.aclose()
         self._wake()
 
     async def changed(self, timeout: float) -> bool:
         """Wait until anything about the cluster changes; False after ``timeout`` seconds."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        self._waiters[waiter] = None
         try:
             async with asyncio.timeout(max(0.0, timeout)):
                 await waiter
         except TimeoutError:
             return False
         finally:
-            self._waiters.discard(waiter)
+            self._waiters.pop(waiter, None)
         return True
 
     def missing(self, seq: int) -> tuple[str, ...]:
@@ -169,7 +167,6 @@ class Cluster:
 
     def on_linked(self, member: Member) -> None:
         """A link is up."""
-        self._ever_linked = True
         now = self._world.now()
         self._run(self._membership.linked(member, now))
         self._run(self._replication.linked(member.boot, now))
@@ -190,10 +187,23 @@ class Cluster:
         """A message arrived. ``ValueError`` makes the link refuse it."""
         self._routes[type(message)](boot, message)
 
-    def on_name_refused(self, holder: Member) -> None:
-        """Somebody does not let this node in because ``holder`` has its name."""
-        if not self._ever_linked or holder.identity > self.view.me.identity:
+    @property
+    def settled(self) -> bool:
+        """Whether this node is in sync."""
+        return self.in_sync
+
+    def on_name_refused(self, holder: Member, *, settled: bool) -> None:
+        """Somebody does not let this node in because ``holder`` has its name.
+
+        One that is only joining itself (not ``settled``) cannot say who the holder is.
+        """
+        if settled and (not self.in_sync or holder.identity > self.view.me.identity):
             self._yield_name(holder)
+
+    def on_name_contested(self, guest: Member) -> None:
+        """A node with this node's own name wants in: of two that join, the later one gives way."""
+        if not self.in_sync and guest.identity < self.view.me.identity:
+            self._yield_name(guest)
 
     def _on_membership(self, boot: str, message: Any) -> None:
         self._run(self._membership.received(boot, message, self._world.now()))
@@ -220,7 +230,8 @@ class Cluster:
                     for callback in self.on_learned:
                         callback(joined)
                 case Caught():
-                    self._caught()
+                    self._settle()
+                    self._wake()
         self._arm()
 
     def _report(self, change: Changed) -> None:
@@ -233,7 +244,19 @@ class Cluster:
             log.log(level, "member_%s", after.state, extra={"fields": fields})
         for callback in self.on_changed:
             callback(change)
+        self._hang_up(change)
         self._wake()
+
+    def _hang_up(self, change: Changed) -> None:
+        """Nothing more comes from a boot that is dead or replaced; nobody must wait for it.
+
+        Its stream need not break by itself: a machine that lost power closes nothing.
+        """
+        before, after = change.before, change.after
+        if before is not None and before.boot != after.boot:
+            self.links.drop(before.boot, f"{after.name} has been started again")
+        if after.status is Status.DEAD:
+            self.links.drop(after.boot, f"{after.name} is dead")
 
     def _yield_name(self, winner: Member) -> None:
         self.on_fatal(
@@ -244,14 +267,8 @@ class Cluster:
             )
         )
 
-    def _caught(self) -> None:
-        if not self.in_sync:
-            self.in_sync = True
-            log.info("in_sync", extra={"fields": {"members": len(self.view.present)}})
-        self._wake()
-
     def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -273,27 +290,31 @@ class Cluster:
     def _tick(self) -> None:
         now = self._world.now()
         for target in self._dialer.due(self.view, self.links.boots, now):
-            task = asyncio.get_running_loop().create_task(
-                self._dial(target), name=f"dial {target.address}"
-            )
-            self._dials.add(task)
-            task.add_done_callback(self._dials.discard)
+            _ = self._dials.spawn(self._dial(target), f"dial {target.address}")
         if now >= self._membership.next_deadline():
             self._run(self._membership.tick(now))
         if now >= self._replication.next_deadline():
             self._run(self._replication.tick(now))
-        self._settle_alone(now)
+        self._settle()
         self._arm()
 
-    def _settle_alone(self, now: float) -> None:
-        """A node whose peers all fail to answer serves alone; they are tried again for ever."""
-        if self.in_sync or self.links.boots or self.view.others:
+    def _settle(self) -> None:
+        """Find out whether this node knows what the cluster knows.
+
+        It does once a peer that does has told it all; or when all configured peers are linked and
+        have told all; or when those that answered have, and the others do not answer for long
+        enough. A node that nobody answers serves alone; its peers are dialled for ever.
+        """
+        told, by_settled = self._replication.heard()
+        if self.in_sync or not told or (self.view.others and not self.links.boots):
             return
-        waited = now - self._started >= self._config.membership.join_timeout
-        lonely = not self._dialer.seeds or set(self._dialer.seeds) == {self.view.me.address}
-        if lonely or (waited and self._dialer.all_seeds_tried(self.view.me.address)):
-            self.in_sync = True
-            log.info("alone", extra={"fields": {"peers": ",".join(self._dialer.seeds) or "none"}})
+        missing = self._dialer.unlinked_seeds(self.view, self.links.boots)
+        waited = self._world.now() - self._started >= self._config.membership.join_timeout
+        tried = self._dialer.all_seeds_tried(self.view.me.address)
+        if by_settled or not missing or (waited and tried):
+            self.in_sync = self._replication.settled = True
+            fields = {"members": len(self.view.present), "unreachable": ",".join(missing)}
+            log.info("in_sync", extra={"fields": {k: v for k, v in fields.items() if v}})
             self._wake()
 
     async def _dial(self, target: Target) -> None:

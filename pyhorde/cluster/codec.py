@@ -2,8 +2,9 @@
 
 None, bool, int, float, str, bytes, list, dict, tuple, set, frozenset, datetime, date, timedelta,
 UUID, ``pycrdt.Doc``, and the dataclasses and enums that were declared to this codec. Anything else,
-anything nested deeper than 100 levels and anything over its size limit raises
-:class:`~pyhorde.errors.CannotTravel` saying what and why. Decoding rebuilds only these types.
+anything nested deeper than 100 levels (plain lists and dicts: some hundreds) and anything over its
+size limit raises :class:`~pyhorde.errors.CannotTravel` saying what and why. Decoding rebuilds only
+these types, without running their constructors, and whatever can be encoded can be decoded.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ MAX_NESTING: Final = 100
 
 _TUPLE, _SET, _FROZENSET, _DATETIME, _DATE, _TIMEDELTA, _UUID, _INT = range(1, 9)
 _DATACLASS, _ENUM, _DOC = range(9, 12)
-_PLAIN: Final = (dict, list, str, bytes, int, float, bool, type(None))
+_SETS: Final[dict[type, int]] = {set: _SET, frozenset: _FROZENSET}
+_AS_DATETIME: Final = 3  # how msgpack's own timestamps, which are never written, are read
 
 
 class Codec:
@@ -50,7 +52,7 @@ class Codec:
     def encode(self, value: Any, what: str = "value", limit: int = MAX_VALUE_BYTES) -> bytes:
         """The value as bytes; ``what`` names it in errors."""
         try:
-            data: bytes = msgpack.packb(value, strict_types=True, default=self._default)
+            data = self._encode(value, MAX_NESTING)
         except CannotTravel as error:
             raise CannotTravel(what, error.problem) from None
         except (ValueError, RecursionError) as error:
@@ -69,30 +71,40 @@ class Codec:
             raise CannotTravel(what, f"it cannot be read: {type(error).__name__}") from error
 
     def _decode(self, data: bytes, depth: int) -> Any:
-        if depth <= 0:
-            raise CannotTravel("value", "it is nested too deeply")
+        _check_depth(depth)
         hook = partial(self._extension, depth=depth - 1)
-        return msgpack.unpackb(data, strict_map_key=False, ext_hook=hook)
+        return msgpack.unpackb(data, strict_map_key=False, ext_hook=hook, timestamp=_AS_DATETIME)
 
-    def _default(self, value: Any) -> msgpack.ExtType:
+    def _encode(self, value: Any, depth: int) -> bytes:
+        _check_depth(depth)
+        default = partial(self._default, depth=depth - 1)
+        data: bytes = msgpack.packb(value, strict_types=True, default=default)
+        return data
+
+    def _default(self, value: Any, depth: int) -> msgpack.ExtType:
         encoder = _ENCODERS.get(type(value))
         if encoder is not None:
             code, payload = encoder(value)
-            packed = payload if isinstance(payload, bytes) else self._inner(payload)
+            packed = payload if isinstance(payload, bytes) else self._encode(payload, depth)
             return msgpack.ExtType(code, packed)
-        return self._declared(value)
+        if type(value) in _SETS:
+            return msgpack.ExtType(_SETS[type(value)], self._ordered(value, depth))
+        return self._declared(value, depth)
 
-    def _inner(self, payload: Any) -> bytes:
-        data: bytes = msgpack.packb(payload, strict_types=True, default=self._default)
-        return data
+    def _ordered(self, values: Iterable[Any], depth: int) -> bytes:
+        """Equal sets must give equal bytes whatever the hash seed."""
+        parts = sorted(self._encode(value, depth) for value in values)
+        header: bytes = msgpack.Packer().pack_array_header(len(parts))
+        return header + b"".join(parts)
 
-    def _declared(self, value: Any) -> msgpack.ExtType:
+    def _declared(self, value: Any, depth: int) -> msgpack.ExtType:
         name = _type_name(type(value))
         if name in self._types:
             if isinstance(value, Enum):
-                return msgpack.ExtType(_ENUM, self._inner([name, value.value]))
-            shallow = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-            return msgpack.ExtType(_DATACLASS, self._inner([name, shallow]))
+                return msgpack.ExtType(_ENUM, self._encode([name, value.value], depth))
+            names = [field.name for field in dataclasses.fields(value)]
+            shallow = {each: getattr(value, each) for each in names if hasattr(value, each)}
+            return msgpack.ExtType(_DATACLASS, self._encode([name, shallow], depth))
         if name.startswith("pycrdt") and name.endswith(":Doc"):
             return msgpack.ExtType(_DOC, value.get_update())
         hint = " (list it in the process class's `types`)" if _declarable(type(value)) else ""
@@ -105,23 +117,30 @@ class Codec:
             return int.from_bytes(payload, "big", signed=True)
         inner = self._decode(payload, depth)
         if code in (_DATACLASS, _ENUM):
-            return self._rebuild(code, *inner)
+            return self._rebuild(*inner)
         decoder = _DECODERS.get(code)
         if decoder is None:
             raise CannotTravel("value", f"unknown kind {code}")
         return decoder(inner)
 
-    def _rebuild(self, code: int, name: str, content: Any) -> Any:
-        declared = self._types.get(name)
+    def _rebuild(self, name: str, content: Any) -> Any:
+        declared: Any = self._types.get(name)
         if declared is None:
             raise CannotTravel("value", f"the type {name} is not declared on this node")
-        if code == _ENUM:
+        if issubclass(declared, Enum):
             return declared(content)
+        if not isinstance(content, dict):
+            raise CannotTravel("value", f"the fields of a {name} are no map")
         value: Any = object.__new__(declared)
         for field in dataclasses.fields(declared):
             if field.name in content:
                 object.__setattr__(value, field.name, content[field.name])
         return value
+
+
+def _check_depth(depth: int) -> None:
+    if depth <= 0:
+        raise CannotTravel("value", "it is nested too deeply")
 
 
 def _type_name(declared: type) -> str:
@@ -146,8 +165,6 @@ def _big(value: int) -> tuple[int, bytes]:
 
 _ENCODERS: dict[type, Callable[[Any], tuple[int, Any]]] = {
     tuple: lambda v: (_TUPLE, list(v)),
-    set: lambda v: (_SET, _ordered(v)),
-    frozenset: lambda v: (_FROZENSET, _ordered(v)),
     datetime: lambda v: (_DATETIME, v.isoformat()),
     date: lambda v: (_DATE, v.isoformat()),
     timedelta: lambda v: (_TIMEDELTA, [v.days, v.seconds, v.microseconds]),
@@ -163,8 +180,3 @@ _DECODERS: dict[int, Callable[[Any], Any]] = {
     _TIMEDELTA: lambda v: timedelta(*v),
     _UUID: UUID,
 }
-
-
-def _ordered(values: Iterable[Any]) -> list[Any]:
-    """Equal sets must give equal bytes whatever the hash seed."""
-    return sorted(values, key=lambda v: (type(v).__name__, repr(v)))

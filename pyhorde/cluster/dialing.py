@@ -91,6 +91,12 @@ class Dialer:
         attempt = self._attempts.setdefault(address, _Attempt())
         attempt.due, attempt.pause = 0.0, 0.0
 
+    def unlinked_seeds(self, view: View, linked: AbstractSet[str]) -> list[str]:
+        """The configured peers, but the own address, that are not known to be linked."""
+        near = {view.me.address} | {m.address for m in view.members if m.boot in linked}
+        others = [seed for seed in self.seeds if seed not in near]
+        return [seed for seed in others if not self._is_linked(seed, view, linked)]
+
     def all_seeds_tried(self, own: str) -> bool:
         """Whether each configured peer but the own address has been dialled at least once."""
         attempts = (self._attempts.get(seed) for seed in self.seeds if seed != own)

@@ -50,13 +50,17 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Not let in. ``why`` is one of version, cluster, self, name, secret."""
+    """Not let in. ``why`` is one of version, cluster, self, name, secret.
+
+    ``settled``: the node that refuses is in sync with the cluster, and knows who has which name.
+    """
 
     tag: ClassVar[int] = 62
     lane: ClassVar[Lane] = Lane.CONTROL
     why: str
     detail: str
     holder: list[Any] | None
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,8 @@ class HttpListener:
         return self._address
 
     async def close(self) -> None:
+        for site in list(self._runner.sites):  # first: who loses a stream dials again at once
+            await site.stop()
         for socket in list(self._sockets):
             await socket.close()
         await self._runner.cleanup()

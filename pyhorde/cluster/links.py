@@ -11,12 +11,13 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import KeysView
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from pyhorde.cluster import handshake
 from pyhorde.cluster.handshake import HANDSHAKE, Confirm, Hello, Refusal, Welcome
 from pyhorde.cluster.member import Member, View
+from pyhorde.cluster.tasks import Tasks
 from pyhorde.cluster.wire import VERSION, Lane, Wire
 from pyhorde.config import NodeConfig
 from pyhorde.errors import ClusterError, HandshakeRefused, PeerUnreachable, ProtocolError
@@ -28,7 +29,9 @@ log = logging.getLogger("pyhorde.links")
 FRAME_TARGET: Final = 64 * 1024
 """Messages are joined to one frame up to about this many bytes."""
 QUEUE_BYTES: Final = 64 * 1024 * 1024
-"""A link with more than this waiting takes no more: the peer does not read."""
+"""With more than this waiting a link takes no more calls: the peer does not read."""
+BULK_BYTES: Final = 1024 * 1024 * 1024
+"""With more than this waiting it is broken: not even replication gets through."""
 
 
 class LinkEvents(Protocol):
@@ -43,7 +46,12 @@ class LinkEvents(Protocol):
 
     def on_message(self, boot: str, message: Any) -> None: ...
 
-    def on_name_refused(self, holder: Member) -> None: ...
+    @property
+    def settled(self) -> bool: ...
+
+    def on_name_refused(self, holder: Member, *, settled: bool) -> None: ...
+
+    def on_name_contested(self, guest: Member) -> None: ...
 
 
 @dataclass(slots=True)
@@ -61,8 +69,9 @@ class LinkStatistics:
 class Link:
     """One stream to one boot, with its waiting messages."""
 
-    def __init__(self, member: Member, stream: Stream) -> None:
+    def __init__(self, member: Member, stream: Stream, opening: bytes = b"") -> None:
         self.boot = member.boot
+        self.opening = opening
         self.stream = stream
         self._lanes: tuple[deque[bytes], ...] = tuple(deque() for _ in Lane)
         self._waiting = 0
@@ -77,7 +86,8 @@ class Link:
 
     def enqueue(self, lane: Lane, data: bytes) -> bool:
         """Queue one encoded message; False when too much waits already."""
-        if self._waiting + len(data) > QUEUE_BYTES:
+        limit = BULK_BYTES if lane is Lane.BULK else QUEUE_BYTES
+        if self._waiting + len(data) > limit:
             return False
         self._lanes[lane].append(data)
         self._waiting += len(data)
@@ -109,8 +119,8 @@ class Links:
         self._events = events
         self._links: dict[str, Link] = {}
         self._incoming: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
+        self._closing = Tasks()
         self._closed = False
         self.statistics = LinkStatistics()
 
@@ -133,6 +143,12 @@ class Links:
             self._drop(link, "it does not read what it is sent")
         return False
 
+    def drop(self, boot: str, reason: str) -> None:
+        """Break the link to this boot, if there is one."""
+        link = self._links.get(boot)
+        if link is not None:
+            self._drop(link, reason)
+
     async def dial(self, address: str) -> Member:
         """Meet the node at this address. Returns its record, linked by now in any case.
 
@@ -142,7 +158,7 @@ class Links:
         stream = await self._world.network.dial(address, timeout)
         try:
             async with asyncio.timeout(timeout):
-                member, keep = await self._greet(stream, address)
+                member, opening = await self._greet(stream, address)
         except TimeoutError:
             await stream.close("handshake timed out")
             raise PeerUnreachable(address, "the handshake timed out") from None
@@ -154,8 +170,8 @@ class Links:
             if isinstance(error, Closed):
                 raise PeerUnreachable(address, str(error)) from error
             raise
-        if keep:
-            _ = self._establish(member, stream)
+        if opening is not None:
+            _ = self._establish(member, stream, opening)
         else:
             await stream.close("duplicate")
         return member
@@ -175,12 +191,10 @@ class Links:
         """Close every link. Idempotent."""
         self._closed = True
         links, self._links = list(self._links.values()), {}
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.aclose()
         for link in links:
             self._close(link.stream, "the node has stopped")
-        await asyncio.gather(*self._closing, return_exceptions=True)
+        await self._closing.settled()
 
     async def flush(self, timeout: float) -> None:
         """Wait until what is queued now has been handed to the network, or ``timeout`` is over."""
@@ -192,7 +206,8 @@ class Links:
 
     # ---- handshake ---------------------------------------------------------------------------
 
-    async def _greet(self, stream: Stream, address: str) -> tuple[Member, bool]:
+    async def _greet(self, stream: Stream, address: str) -> tuple[Member, bytes | None]:
+        """Who is there, and the last frame of the handshake; None to give this attempt up."""
         me = self._events.view.me
         hello = Hello(VERSION, self._config.cluster, me.to_wire(), self._world.token())
         await stream.send(HANDSHAKE.encode(hello))
@@ -213,10 +228,9 @@ class Links:
         if handshake.gives_up(
             me.boot, peer.boot, linked=linked, incoming=incoming, have=answer.have
         ):
-            return peer, False
+            return peer, None
         mine = handshake.proof(secret, "dial", hello, answer.nonce)
-        await stream.send(HANDSHAKE.encode(Confirm(self._events.view.me.to_wire(), mine)))
-        return peer, True
+        return peer, HANDSHAKE.encode(Confirm(self._events.view.me.to_wire(), mine))
 
     async def _welcome(self, stream: Stream) -> Member | None:
         hello = await _receive(stream)
@@ -230,6 +244,9 @@ class Links:
             fields = {"from": guest.name, "address": guest.address, "why": refusal.why}
             if refusal.why != "self":
                 log.warning("handshake_refused", extra={"fields": fields})
+            if refusal.why == "name" and guest.name == view.me.name:
+                self._events.on_name_contested(guest)
+            refusal = replace(refusal, settled=self._events.settled)
             await stream.send(HANDSHAKE.encode(refusal))
             await self._linger(stream)
             return None
@@ -264,7 +281,7 @@ class Links:
 
     def _refused(self, refusal: Refusal) -> None:
         if refusal.why == "name" and refusal.holder is not None:
-            self._events.on_name_refused(_member(refusal.holder))
+            self._events.on_name_refused(_member(refusal.holder), settled=refusal.settled)
 
     async def _linger(self, stream: Stream) -> None:
         """Let the other side read the refusal and close first."""
@@ -275,18 +292,23 @@ class Links:
 
     # ---- running links -----------------------------------------------------------------------
 
-    def _establish(self, member: Member, stream: Stream) -> asyncio.Task[None]:
-        old = self._links.pop(member.boot, None)
+    def _establish(
+        self, member: Member, stream: Stream, opening: bytes = b""
+    ) -> asyncio.Task[None]:
+        """The link counts as up from now on; ``opening`` is what goes over it first."""
+        old = self._links.get(member.boot)
         if old is not None:
             self._drop(old, "replaced")
-        link = self._links[member.boot] = Link(member, stream)
+        link = self._links[member.boot] = Link(member, stream, opening)
         self._events.on_linked(member)
-        reading = self._spawn(self._read(link), f"read from {member.name}")
-        link.tasks = [reading, self._spawn(self._write(link), f"write to {member.name}")]
+        reading = self._tasks.spawn(self._read(link), f"read from {member.name}")
+        link.tasks = [reading, self._tasks.spawn(self._write(link), f"write to {member.name}")]
         return reading
 
     async def _write(self, link: Link) -> None:
         try:
+            if link.opening:
+                await link.stream.send(link.opening)
             while True:
                 frame = await link.next_frame()
                 await link.stream.send(frame)
@@ -328,15 +350,7 @@ class Links:
 
     def _close(self, stream: Stream, reason: str) -> None:
         """Close in the background; ``aclose`` waits for it, so that no connection is left open."""
-        task = asyncio.get_running_loop().create_task(stream.close(reason), name="close a stream")
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
-
-    def _spawn(self, coroutine: Any, name: str) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        _ = self._closing.spawn(stream.close(reason), "close a stream")
 
 
 async def _receive(stream: Stream) -> Any:

@@ -89,11 +89,12 @@ MEMBERSHIP_MESSAGES = (Ping, Ack, PingRequest, Gossip, Table)
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """My version vector: send what I lack."""
+    """My version vector: send what I lack. ``settled``: I am in sync with the cluster myself."""
 
     tag: ClassVar[int] = 10
     lane: ClassVar[Lane] = Lane.CALL
     vector: dict[str, Any]
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

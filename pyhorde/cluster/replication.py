@@ -52,6 +52,8 @@ class _Peer:
     """When the requests that it has not answered yet were sent."""
     caught: float = -math.inf
     """It has answered, in full, a request of this time."""
+    settled: bool = False
+    """It says that it is in sync with the cluster."""
 
 
 class Replication:
@@ -64,7 +66,8 @@ class Replication:
         self._peers: dict[str, _Peer] = {}
         self._push_at: float | None = None
         self._next_sync = 0.0
-        self.refused = 0
+        self.settled = False
+        """What peers are told: whether this node is in sync with the cluster."""
 
     def acked(self, boot: str) -> int:
         """How many own events this linked peer has confirmed."""
@@ -87,7 +90,12 @@ class Replication:
     def ask(self, boot: str, now: float) -> list[Effect]:
         """Request what this linked peer has more."""
         self._peers[boot].asked.append(now)
-        return [Send(boot, SyncRequest(self.replica.vector))]
+        return [Send(boot, SyncRequest(self.replica.vector, self.settled))]
+
+    def heard(self) -> tuple[bool, bool]:
+        """Whether every linked peer has told all it knew when it was met, and a settled one has."""
+        told = [peer for peer in self._peers.values() if peer.caught > -math.inf]
+        return len(told) == len(self._peers), any(peer.settled for peer in told)
 
     def lagging(self, since: float) -> list[str]:
         """Linked peers of which it is not known here what they had at ``since``."""
@@ -126,7 +134,7 @@ class Replication:
         """A message from a linked boot. Raises ``ValueError``, changing nothing, for a bad one."""
         match message:
             case SyncRequest():
-                return self._requested(boot, _vector(message.vector))
+                return self._requested(boot, _vector(message.vector), settled=message.settled)
             case SyncData():
                 return self._take(boot, message, now, wall)
             case SyncAck():
@@ -134,8 +142,10 @@ class Replication:
             case _:
                 raise ValueError(f"no replication message: {message!r}")
 
-    def _requested(self, boot: str, vector: dict[str, int]) -> list[Effect]:
+    def _requested(self, boot: str, vector: dict[str, int], *, settled: bool) -> list[Effect]:
         self._heard(boot, vector)
+        if boot in self._peers:
+            self._peers[boot].settled = settled
         deltas = self.replica.deltas_for(vector, self._config.chunk_bytes)
         messages = [SyncData(d.to_wire(), last=False, answer=True) for d in deltas]
         messages.append(SyncData(Delta().to_wire(), last=True, answer=True))

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from pyhorde.crdt.dots import Origin
 
 MAX_SEQ = 2**53
+MAX_STAMP = 2**61
+"""Beyond the year 3000; nothing above is accepted, nor ever written."""
 
 
 class Row(NamedTuple):
@@ -131,7 +133,7 @@ def _register(raw: Any) -> RegisterRow:
     table, key, rank, stamp, origin, seq, value = _fields(raw, 7, "register")
     if not all(isinstance(part, str) for part in (table, key, origin)):
         raise ValueError("register: bad table, key or origin")
-    if not isinstance(stamp, int) or not 0 <= stamp < 2**63 or isinstance(stamp, bool):
+    if not isinstance(stamp, int) or not 0 <= stamp < MAX_STAMP or isinstance(stamp, bool):
         raise ValueError("register: bad stamp")
     if value is not None and not isinstance(value, bytes):
         raise ValueError("register: bad value")

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pyhorde.crdt.delta import Delta, RegisterRow, Row, Segment
+from pyhorde.crdt.delta import MAX_SEQ, MAX_STAMP, Delta, RegisterRow, Row, Segment
 from pyhorde.crdt.dots import Dot, Origin, Vector, behind
 from pyhorde.crdt.hlc import HybridClock
 from pyhorde.crdt.log import ROW_OVERHEAD, OriginLog
@@ -156,9 +156,11 @@ class Replica:
         a fencing token that keeps a superseded writer from overwriting its successor.
         """
         current = self.register(table, key)
-        if current is not None and current.rank > rank:
+        if not 0 <= rank < MAX_SEQ or (current is not None and current.rank > rank):
             return False
         stamp = self.clock.tick(wall, at_least=current.stamp + 1 if current else 0)
+        if stamp >= MAX_STAMP:
+            return False
         self._own.seq += 1
         self._set(table, key, Register(rank, stamp, Dot(self.origin, self._own.seq), value))
         return True

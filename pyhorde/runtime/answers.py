@@ -6,11 +6,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-from pyhorde.errors import HordeError, from_wire, to_wire
+from pyhorde.errors import CannotTravel, HordeError, from_wire, to_wire
 from pyhorde.runtime.record import Answers
 
 SAVED_BYTES: Final = 64 * 1024
 """As many of the latest answers as fit into this travel with the state."""
+ANSWER_BYTES: Final = 8 * 1024
+"""Of a larger answer only the fact that it was given travels: the request is not run again."""
 
 
 @dataclass(slots=True)
@@ -42,7 +44,10 @@ class RecentAnswers:
     def latest(self, room: int = SAVED_BYTES) -> Answers:
         """The latest answers as plain data, newest last, as far as they fit into ``room`` bytes."""
         kept: Answers = []
-        for request_id, answer in reversed(self._given.items()):
+        for request_id, given in reversed(self._given.items()):
+            answer = given
+            if isinstance(answer, bytes) and len(answer) > ANSWER_BYTES:
+                answer = CannotTravel("the answer given before", "it was too large to be kept")
             good = isinstance(answer, bytes)
             payload = answer if isinstance(answer, bytes) else to_wire(answer)
             room -= len(request_id) + len(payload if isinstance(payload, bytes) else str(payload))

@@ -18,7 +18,6 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final, Protocol
 
 from pyhorde.cluster.codec import Codec
@@ -37,8 +36,9 @@ from pyhorde.errors import (
 from pyhorde.runtime.answers import RecentAnswers
 from pyhorde.runtime.invocation import Refused, contained, create, invoke, named, text_of
 from pyhorde.runtime.mail import CallItem, CastItem, InfoItem, Item, MergeItem, fail, retrieved
+from pyhorde.runtime.phase import Phase, Statistics
 from pyhorde.runtime.process import Context, Process, Resume
-from pyhorde.runtime.record import Answers
+from pyhorde.runtime.record import FIRST_LIFE, Answers, Life, Spec
 
 log = logging.getLogger("pyhorde.process")
 
@@ -46,16 +46,6 @@ BURST: Final = 64
 """Messages one process handles before others get a turn, if none of its handlers waits."""
 CUT_OFF_GRACE: Final = 1.0
 """Longest wait, seconds, for a handler to notice that it was cut off."""
-
-
-class Phase(StrEnum):
-    """Where a cell is in its life."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    WAITING = "waiting"
-    FROZEN = "frozen"
-    ENDED = "ended"
 
 
 class Keeper(Protocol):
@@ -73,16 +63,6 @@ class Owner(Protocol):
 
     def exited(self, cell: Cell, reason: str, error: BaseException | None) -> None:
         """The instance asked to stop, or (with ``error``) crashed."""
-
-
-@dataclass(slots=True)
-class Statistics:
-    """What one process has done since it came to this node."""
-
-    handled: int = 0
-    failed: int = 0
-    restarts: int = 0
-    waiting: int = 0
 
 
 @dataclass(slots=True)
@@ -106,12 +86,14 @@ class Cell:
     epoch: int
     setting: Setting
     keeper: Keeper
+    life: Life = FIRST_LIFE
     phase: Phase = Phase.STARTING
     process: Process | None = None
     statistics: Statistics = field(default_factory=Statistics)
     stop_reason: str | None = None
     last_error: str = ""
     _before: Phase = Phase.STARTING
+    _has_past: bool = False
     _queue: deque[Item] = field(default_factory=deque)
     _worker: asyncio.Task[None] | None = None
     _creating: asyncio.Task[None] | None = None
@@ -121,6 +103,17 @@ class Cell:
 
     def __post_init__(self) -> None:
         self.answers.limit = self.setting.config.recent_answers
+
+    @property
+    def spec(self) -> Spec:
+        """What this cell runs, as it is published."""
+        restart, durability = self.cls.restart, self.cls.durability
+        return Spec(self.type_name, self.arguments, restart, durability, self.epoch, self.life)
+
+    @property
+    def is_newborn(self) -> bool:
+        """Whether it started without a past and has done nothing yet."""
+        return not self._has_past
 
     @property
     def restart(self) -> str:
@@ -143,6 +136,7 @@ class Cell:
         self.process = None
         self.stop_reason = None
         self.answers.restore(answers)
+        self._has_past = self._has_past or resume is not None
         creating = asyncio.get_running_loop().create_task(self._create(context, resume))
         self._creating = creating
         limit = asyncio.timeout(self.setting.config.start_timeout)
@@ -267,6 +261,12 @@ class Cell:
         self.stop_reason = reason
         self._go_on()
 
+    async def absorb(self, other: Resume, answers: Answers) -> None:
+        """Merge another state in while frozen."""
+        if self.process is not None:
+            await self._merge_in(other)
+            self.answers.restore(answers, replace=False)
+
     async def merge(self, other: Resume, answers: Answers) -> None:
         """Run ``merge`` with the state of a duplicate that lost; once for each loser.
 
@@ -312,6 +312,7 @@ class Cell:
                     break
                 item = self._queue.popleft()
                 self.statistics.waiting = len(self._queue)
+                self._has_past = True
                 await self._handle(item)
                 self.statistics.handled += 1
                 if self.statistics.handled % BURST == 0:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from pyhorde.errors import HordeError, NotHere
+from pyhorde.errors import CannotTravel, HordeError, NotHere
 from pyhorde.runtime.cell import Cell
+from pyhorde.runtime.copies import Copy
 from pyhorde.runtime.durable import Durable, dumped
 from pyhorde.runtime.messages import YieldRequest
 from pyhorde.runtime.parts import Parts
@@ -24,6 +25,8 @@ from pyhorde.runtime.record import Claim
 log = logging.getLogger("pyhorde.supervisor")
 
 RETRY: Final = 0.2
+CATCH_UP: Final = 2.0
+"""Longest wait, seconds, for what other members know."""
 
 
 class Cells(Protocol):
@@ -34,6 +37,12 @@ class Cells(Protocol):
     phases: dict[str, CellPhase]
 
     def durable(self, cell: Cell) -> Durable: ...
+
+    def renew(self, cell: Cell) -> None: ...
+
+    def strays(self, cell: Cell) -> list[Copy]: ...
+
+    def look_at(self, names: Iterable[str]) -> None: ...
 
     def remove(self, cell: Cell) -> None: ...
 
@@ -66,12 +75,45 @@ class Conflicts:
                     return
             await asyncio.sleep(RETRY)
 
+    async def reclaim(self, cell: Cell) -> None:
+        """Go on as the owner after a conflict that nobody won, or that was won and lost since.
+
+        What others saved and nobody took in is merged in; then the name is claimed above it.
+        """
+        await cell.freeze()
+        await self._parts.cluster.caught_up(self._parts.world.now(), CATCH_UP)
+        taken = self._supervisor.strays(cell)
+        for copy in reversed(taken):
+            await self._absorb(cell, copy)
+        if self._supervisor.cells.get(cell.name) is not cell:
+            return
+        self._supervisor.renew(cell)
+        self._parts.names.forget(cell.name, taken)
+        self._supervisor.phases[cell.name] = CellPhase.ACTIVE
+        cell.thaw()
+        fields = {"name": cell.name, "epoch": cell.epoch, "merged": len(taken)}
+        log.info("reclaimed", extra={"fields": fields})
+        self._supervisor.look_at({cell.name})
+
+    async def _absorb(self, cell: Cell, copy: Copy) -> None:
+        saved = copy.record
+        try:
+            state = self._parts.codec.decode(saved.state, f"the state of {cell.name!r}")
+        except CannotTravel as error:
+            fields = {"name": cell.name, "node": saved.node, "error": error.problem}
+            log.exception("state_lost_in_conflict", extra={"fields": fields})
+            return
+        node = f"{saved.node}/{copy.boot[:8]}"
+        other = Resume("conflict", state, saved.version, saved.epoch, node, saved.reason)
+        await cell.absorb(other, saved.answers)
+
     async def _handed(
         self, cell: Cell, winner: Claim, request: Callable[[int], YieldRequest]
     ) -> bool:
         try:
-            await self._parts.requests.ask(winner.boot, request)
-        except (HordeError, ConnectionError) as error:
+            async with asyncio.timeout(self._parts.config.runtime.merge_timeout + CATCH_UP):
+                await self._parts.requests.ask(winner.boot, request)
+        except (HordeError, ConnectionError, TimeoutError) as error:
             fields = {"name": cell.name, "winner": winner.node, "error": str(error)}
             log.info("yield_delayed", extra={"fields": fields})
             return False
@@ -82,15 +124,18 @@ class Conflicts:
         self._supervisor.phases[cell.name] = CellPhase.LEAVING
         await self._supervisor.terminate(cell, reason)
         self._supervisor.durable(cell).cancel()
-        self._parts.names.release(self._parts.names.own_claims(cell.name))
+        names = self._parts.names
+        mine = [copy for copy in names.copies(cell.name) if copy.boot == self._parts.boot]
+        names.forget(cell.name, mine)
+        names.release(names.own_claims(cell.name))
         cell.end(NotHere(cell.name, self._parts.config.name))
         log.info("yielded", extra={"fields": {"name": cell.name, "reason": reason}})
         self._supervisor.remove(cell)
 
     def _request(self, cell: Cell) -> Callable[[int], YieldRequest]:
-        """What is sent to the winner; a copy that has handled nothing has nothing to merge."""
+        """What is sent to the winner; a copy just born that did nothing has nothing to merge."""
         state = None
-        if cell.process is not None and cell.statistics.handled:
+        if cell.process is not None and not cell.is_newborn:
             try:
                 state = dumped(cell)
             except HordeError as error:
@@ -115,6 +160,8 @@ class Conflicts:
                 "conflict", state, request.version, request.epoch, request.node, "duplicate"
             )
             await cell.merge(other, request.answers)
+        if self._supervisor.phases.get(request.name) is CellPhase.ACTIVE:
+            self._supervisor.renew(cell)
         fields = {"name": request.name, "loser": request.node, "epoch": request.epoch}
         log.info("merged", extra={"fields": fields})
         return b""

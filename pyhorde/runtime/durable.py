@@ -16,9 +16,10 @@ from pyhorde.cluster.cluster import Cluster
 from pyhorde.cluster.codec import MAX_STATE_BYTES
 from pyhorde.config import RuntimeConfig
 from pyhorde.errors import CannotTravel, HordeError, Indeterminate
-from pyhorde.runtime.cell import Cell, Phase
+from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.invocation import named, text_of
 from pyhorde.runtime.names import Names
+from pyhorde.runtime.phase import Phase
 from pyhorde.runtime.record import StateRecord
 
 log = logging.getLogger("pyhorde.durable")
@@ -42,9 +43,7 @@ class Durable:
         """See :class:`~pyhorde.runtime.cell.Keeper`. Raises ``NotReplicated``, ``CannotTravel``."""
         match cell.cls.durability:
             case "replicated":
-                self._write(cell, "checkpoint")
-                self._promised = self._seq
-                await self._replicated(self._seq, f"the state of {cell.name!r}")
+                await self._make_safe(cell)
             case "checkpoint" if self._overdue:
                 self.save(cell)
             case "checkpoint":
@@ -63,11 +62,16 @@ class Durable:
         self._write(cell, "checkpoint")
         await self._replicated(self._seq, f"the state of {cell.name!r}")
 
-    def save(self, cell: Cell) -> None:
-        """Copy the state now, unless the process wants none kept; a failure is logged."""
+    def save(self, cell: Cell, *, anew: bool = False) -> None:
+        """Copy the state now, unless the process wants none kept; a failure is logged.
+
+        ``anew``: even if it has not changed since the last copy.
+        """
         self.cancel()
         if cell.cls.durability == "none":
             return
+        if anew:
+            self._last = None
         try:
             self._write(cell, "checkpoint")
         except HordeError as error:
@@ -86,6 +90,14 @@ class Durable:
             self._timer.cancel()
             self._timer = None
         self._overdue = False
+
+    async def _make_safe(self, cell: Cell) -> None:
+        try:
+            self._write(cell, "checkpoint")
+        except HordeError as error:
+            self._unsafe = error
+            raise
+        await self._replicated(self._seq, f"the state of {cell.name!r}")
 
     async def _replicated(self, seq: int, what: str) -> None:
         config = self._config
@@ -108,17 +120,14 @@ class Durable:
     def _write(self, cell: Cell, kind: str, reason: str = "") -> None:
         if cell.process is None:
             return
-        try:
-            self._put(cell, kind, reason)
-        except HordeError as error:
-            self._unsafe = error
-            raise
-        self._unsafe = None
-
-    def _put(self, cell: Cell, kind: str, reason: str) -> None:
         state = dumped(cell)
-        if state == self._last:
-            return
+        if state != self._last:
+            self._put(cell, state, kind, reason)
+        self._unsafe = None
+        if cell.cls.durability == "replicated":
+            self._promised = self._seq
+
+    def _put(self, cell: Cell, state: bytes, kind: str, reason: str) -> None:
         kept = StateRecord(
             cell.epoch,
             kind,
@@ -127,6 +136,7 @@ class Durable:
             reason,
             state,
             cell.answers.latest(),
+            cell.life.number,
         )
         if not self._names.save(cell.name, kept):
             raise Indeterminate(cell.name, "its last call", "another node runs it by now")

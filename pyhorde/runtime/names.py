@@ -1,21 +1,23 @@
 """The name table: every spec, claim and state record, as this node knows them, and the writes.
 
 An index over the replica, kept current key by key. A claim is *visible* while its boot is a present
-member; the visible claim of the highest rank is the *owner* (and a process's own name comes before
-a key registered for another one). A name with a spec and no visible
-claim is an *orphan*. Reads are dictionary look-ups and never do I/O.
+member; the visible claim of the highest rank is the *owner* (those of the spec's life come first,
+and a process's own name before a key registered for another one). A name with a spec and no owner
+is an *orphan*. Reads are dictionary look-ups and never do I/O.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from pyhorde.cluster.member import View
-from pyhorde.crdt import Replica
+from pyhorde.crdt import Dot, Replica
 from pyhorde.runtime import record
-from pyhorde.runtime.record import SPECS, STATES, Claim, Ended, Spec, StateRecord
+from pyhorde.runtime.copies import Copies, Copy
+from pyhorde.runtime.record import SPECS, Claim, Ended, Life, Spec, StateRecord
 from pyhorde.seam import World
 
 RETIRE_AFTER: Final = 10.0
@@ -31,13 +33,14 @@ class Names:
         self._world = world
         self._view = view
         self._node = node
+        self._copies = Copies(replica, world)
         self._specs: dict[str, Spec] = {}
         self._claims: dict[str, tuple[Claim, ...]] = {}
         self._visible: dict[str, tuple[Claim, ...]] = {}
         self._keys_of: dict[str, set[str]] = {}
         self._held: dict[str, set[str]] = {}
         self._strangers: dict[str, float] = {}
-        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}
         self.orphans: dict[str, float] = {}
         """Names with a spec but no owner, and since when."""
         self.on_changed: Callable[[set[str]], None] = lambda _: None
@@ -46,9 +49,13 @@ class Names:
     # ---- reading -----------------------------------------------------------------------------
 
     def owner(self, name: str) -> Claim | None:
-        """The claim of the node that runs the process of this name."""
+        """The claim of the node that runs the process of this name, in the life of its spec."""
         claims = self._visible.get(name)
-        return claims[0] if claims and claims[0].is_process else None
+        if not claims or not claims[0].is_process:
+            return None
+        spec = self._specs.get(name)
+        in_life = spec is None or claims[0].life.number == spec.life.number
+        return claims[0] if in_life else None
 
     def holder(self, key: str) -> Claim | None:
         """The claim that holds this key: a process's own name, or a key registered for one."""
@@ -77,12 +84,24 @@ class Names:
 
     def floor(self, name: str) -> int:
         """The highest epoch that is known of this name."""
-        ranks = [claim.epoch for claim in self._claims.get(name, ())]
-        for table in (SPECS, STATES):
-            register = self._replica.register(table, name)
-            if register is not None:
-                ranks.append(register.rank)
-        return max(ranks, default=0)
+        epochs = [claim.epoch for claim in self._claims.get(name, ())]
+        epochs += [copy.record.epoch for copy in self.copies(name)]
+        known = self._record(name)
+        return max([*epochs, known.epoch if known is not None else 0])
+
+    def next_life(self, name: str, start_id: str) -> Life:
+        """The life that a start would begin now."""
+        known = self._record(name)
+        return Life(known.life.number + 1 if known is not None else 1, start_id)
+
+    def ended(self, name: str) -> Ended | None:
+        """How the last life of this name ended; None when it did not, or there was none."""
+        known = self._record(name)
+        return known if isinstance(known, Ended) else None
+
+    def _record(self, name: str) -> Spec | Ended | None:
+        value = self.get(SPECS, name)
+        return record.decode_spec(value) if value is not None else None
 
     def get(self, table: str, key: str) -> bytes | None:
         """A plain register's value."""
@@ -90,21 +109,14 @@ class Names:
         return register.value if register is not None else None
 
     def state(self, name: str) -> StateRecord | None:
-        """The newest saved state."""
-        register = self._replica.register(STATES, name)
-        if register is None or register.value is None:
-            return None
-        return record.decode_state(register.value)
+        """The saved state of the highest epoch of the present life."""
+        copies = self.copies(name)
+        return copies[0].record if copies else None
 
-    def lives(self, name: str, epoch: int) -> bool:
-        """Whether anything is left of the life that this epoch belongs to: its spec, or a state.
-
-        A handler that ends after its name did may have saved a state after the end.
-        """
-        spec, saved = self._specs.get(name), self._replica.register(STATES, name)
-        if spec is not None:
-            return spec.epoch <= epoch
-        return saved is not None and saved.value is not None and saved.rank <= epoch
+    def copies(self, name: str) -> list[Copy]:
+        """All saved states of the present life that nobody has taken in, highest epoch first."""
+        known = self._record(name)
+        return self._copies.of(name, known.life.number) if known is not None else []
 
     def traces(self, name: str) -> bool:
         """Whether anything shows that the name had an owner: a hidden claim or a saved state."""
@@ -135,28 +147,35 @@ class Names:
     async def changed(self, name: str, timeout: float) -> None:
         """Wait until the owner or the spec of this name changes, at most ``timeout`` seconds."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters = self._waiters.setdefault(name, set())
-        waiters.add(waiter)
+        waiters = self._waiters.setdefault(name, {})
+        waiters[waiter] = None
         try:
             async with asyncio.timeout(max(0.0, timeout)):
                 await waiter
         except TimeoutError:
             pass
         finally:
-            waiters.discard(waiter)
+            waiters.pop(waiter, None)
             if not waiters and self._waiters.get(name) is waiters:
                 del self._waiters[name]
 
     # ---- writing -----------------------------------------------------------------------------
 
     def claim(
-        self, key: str, epoch: int, process: str, type_name: str, value: bytes | None = None
+        self,
+        key: str,
+        epoch: int,
+        process: str,
+        type_name: str,
+        life: Life,
+        value: bytes | None = None,
     ) -> Claim:
         """Say that this node runs the process, or holds the key for one."""
-        data = record.encode_claim(epoch, self._node, process, type_name, value)
-        dot = self._replica.add(key, data)
+        nowhere = Dot(self._replica.origin, 0)
+        claim = Claim(key, nowhere, epoch, self._node, process, type_name, life, value)
+        dot = self._replica.add(key, record.encode_claim(claim))
         self._written({key}, set())
-        return Claim(key, dot, epoch, self._node, process, type_name, value)
+        return replace(claim, dot=dot)
 
     def release(self, claims: Iterable[Claim]) -> None:
         """Withdraw own claims; those already gone are passed over."""
@@ -165,10 +184,9 @@ class Names:
             self._replica.remove(claim.dot)
         self._written({claim.key for claim in claims}, set())
 
-    def update(self, claim: Claim, value: bytes | None) -> None:
-        """Give an own claim another value."""
-        data = record.encode_claim(claim.epoch, claim.node, claim.process, claim.type, value)
-        self._replica.replace(claim.dot, data)
+    def update(self, claim: Claim, **changes: Any) -> None:
+        """Give an own claim another ``value``, or another ``epoch``."""
+        self._replica.replace(claim.dot, record.encode_claim(replace(claim, **changes)))
         self._written({claim.key}, set())
 
     def put(self, table: str, key: str, value: bytes | None) -> None:
@@ -179,25 +197,34 @@ class Names:
     def publish(self, name: str, spec: Spec) -> bool:
         """Say what should run. False when a later life of the name is known already."""
         wall = self._world.wall()
-        done = self._replica.put(SPECS, name, spec.encode(), wall, spec.epoch)
+        done = self._replica.put(SPECS, name, spec.encode(), wall, spec.rank)
         self._written(set(), {name})
         return done
 
     def end(self, name: str, reason: str) -> None:
-        """Say that nothing should run any more; saved state goes too."""
-        floor, wall = self.floor(name), self._world.wall()
-        self._replica.put(SPECS, name, Ended(floor, reason).encode(), wall, floor)
-        saved = self._replica.register(STATES, name)
-        if saved is not None and saved.value is not None:
-            self._replica.put(STATES, name, None, wall, floor)
+        """Say that nothing should run any more; saved state goes too, for good."""
+        spec, wall = self._specs.get(name), self._world.wall()
+        if spec is None:
+            return
+        end = Ended(self.floor(name), reason, spec.life)
+        self._copies.forget(name, self.copies(name))
+        self._replica.put(SPECS, name, end.encode(), wall, end.rank)
         self._written(set(), {name})
 
     def save(self, name: str, saved: StateRecord) -> bool:
-        """Keep a state. False when a later owner has saved already."""
-        wall = self._world.wall()
-        done = self._replica.put(STATES, name, saved.encode(), wall, saved.epoch)
+        """Keep a state. False when that life of the name has ended."""
+        known = self._record(name)
+        over = isinstance(known, Ended) and known.life.number >= saved.life
+        if over or (known is not None and known.life.number > saved.life):
+            return False
+        self._copies.save(name, saved)
         self._written(set(), set())
-        return done
+        return True
+
+    def forget(self, name: str, copies: Iterable[Copy]) -> None:
+        """Remove saved states that have been taken in."""
+        self._copies.forget(name, copies)
+        self._written(set(), set())
 
     @property
     def seq(self) -> int:
@@ -210,9 +237,11 @@ class Names:
 
     # ---- keeping the index -------------------------------------------------------------------
 
-    def learned(self, keys: Iterable[str], specs: Iterable[str]) -> None:
-        """Claims of these keys, or specs of these names, may have changed."""
-        changed = set()
+    def learned(
+        self, keys: Iterable[str], specs: Iterable[str], states: Iterable[str] = ()
+    ) -> None:
+        """Claims of these keys, specs of these names, or these saved states may have changed."""
+        changed = self._copies.learned(states)
         for key in keys:
             self._read_claims(key)
             changed.add(key)
@@ -272,7 +301,9 @@ class Names:
     def _show(self, key: str) -> None:
         shown = [c for c in self._claims.get(key, ()) if self._view.is_present(c.boot)]
         if shown:
-            shown.sort(key=lambda claim: (claim.is_process, claim.rank), reverse=True)
+            spec = self._specs.get(key)
+            life = spec.life.number if spec is not None else 0
+            shown.sort(key=lambda c: (c.is_process, c.life.number == life, c.rank), reverse=True)
             self._visible[key] = tuple(shown)
         else:
             self._visible.pop(key, None)
@@ -284,9 +315,10 @@ class Names:
             self._specs[name] = spec
         else:
             self._specs.pop(name, None)
+        self._show(name)
 
     def _settle(self, changed: set[str]) -> None:
-        for name in changed:
+        for name in sorted(changed):
             if name in self._specs and self.owner(name) is None:
                 self.orphans.setdefault(name, self._world.now())
             else:

@@ -101,7 +101,7 @@ class Process:
     never (but it is handed over when its node stops)."""
 
     shutdown: ClassVar[float | None] = 5.0
-    """Seconds for the running handler and ``terminate`` before the process is cut off; None: any."""
+    """Seconds for the running handler and ``terminate`` until the process is cut off; None: any."""
 
     durability: ClassVar[Durability] = "checkpoint"
     """``none``: a restart begins afresh; ``checkpoint``: state is copied to the other nodes now and

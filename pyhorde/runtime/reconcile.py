@@ -7,12 +7,17 @@ same record; they cannot disagree.
 
 In order:
 
-1. No spec: nothing may run under the name.
+1. No spec: nothing may run under the name. A cell of an earlier life than the spec's must end.
 2. A claim of ours without a cell is a leftover.
-3. Two visible claims: the higher (epoch, boot) lives, the other yields to it.
-4. No visible claim: the name is an *orphan*, and the node that placement names takes it, with an
-   epoch above every epoch ever seen. Without any trace of a former owner the news may simply not
-   be here yet, so that case waits ``adopt_delay``.
+3. Two visible claims of the spec's life: the higher (epoch, boot) lives, the other yields to it.
+4. An owner that is left over from a conflict, whose epoch others have passed meanwhile, or beside
+   whom a state was saved that nobody took in (*strays*: its writer is gone), takes in what was
+   saved and claims the name anew above every epoch known.
+5. An owner that was started at once with another one, on the other side of a split, publishes its
+   own spec if the other's is in place: the process that lives is the one that is described.
+6. No visible claim: the name is an *orphan*, and the node that placement names takes it, with an
+   epoch above every epoch known. Without any trace of a former owner the news may simply not be
+   here yet, so that case waits ``adopt_delay``.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pyhorde.runtime.record import Claim, Spec
+from pyhorde.runtime.record import Claim, Life, Spec
 
 
 class CellPhase(StrEnum):
@@ -39,17 +44,22 @@ class CellPhase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Everything the decision depends on. ``claims`` are the visible ones, highest rank first."""
+    """Everything the decision depends on. ``claims`` are the visible ones, highest rank first.
+
+    ``life`` is that of the cell here, if there is one.
+    """
 
     spec: Spec | None
     claims: tuple[Claim, ...]
     phase: CellPhase
+    life: Life | None
     boot: str
     home_is_here: bool
     may_adopt: bool
     traces: bool
     graceful: bool
     floor: int
+    strays: bool
     orphan_since: float
     now: float
     adopt_delay: float
@@ -82,8 +92,13 @@ class Yield:
 
 
 @dataclass(frozen=True, slots=True)
-class Recover:
-    """The winner is gone: go on as the owner."""
+class Reclaim:
+    """Go on as the owner, at a new epoch, with what others saved taken in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Republish:
+    """The spec in place describes another process than the owner: publish this cell's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,34 +122,39 @@ class AskAgain:
     at: float
 
 
-Action = Nothing | Stop | DropClaims | Yield | Recover | Adopt | Bury | AskAgain
+Action = Nothing | Stop | DropClaims | Yield | Reclaim | Republish | Adopt | Bury | AskAgain
 
 
 def decide(s: Situation) -> Action:
     """The action this situation calls for."""
-    mine = tuple(claim for claim in s.claims if claim.boot == s.boot)
     if s.phase in (CellPhase.FIRST, CellPhase.LEAVING):
         return Nothing()
-    if s.phase is CellPhase.NONE and mine:
-        return DropClaims(mine)
-    if s.spec is None:
-        return Nothing() if s.phase is CellPhase.NONE else Stop("terminated")
     if s.phase is CellPhase.NONE:
-        return _orphan(s, s.spec) if not s.claims else Nothing()
-    return _contest(s)
+        mine = tuple(claim for claim in s.claims if claim.boot == s.boot)
+        if mine:
+            return DropClaims(mine)
+        return Nothing() if s.spec is None else _vacant(s, s.spec)
+    if s.spec is None or (s.life is not None and s.life.number < s.spec.life.number):
+        return Stop("terminated")
+    return _contest(s, s.spec)
 
 
-def _contest(s: Situation) -> Action:
-    leading = bool(s.claims) and s.claims[0].boot == s.boot
-    if s.phase is CellPhase.YIELDING:
-        return Recover() if leading else Nothing()
-    if s.claims and not leading:
-        return Yield(s.claims[0])
-    return Nothing()
+def _contest(s: Situation, spec: Spec) -> Action:
+    """A cell is here; does it own the name?"""
+    valid = [claim for claim in s.claims if claim.life.number == spec.life.number]
+    if not valid:
+        return Nothing()
+    if valid[0].boot != s.boot:
+        return Nothing() if s.phase is CellPhase.YIELDING else Yield(valid[0])
+    if valid[0].epoch < s.floor or s.strays or s.phase is CellPhase.YIELDING:
+        return Reclaim()
+    return Nothing() if s.life == spec.life else Republish()
 
 
-def _orphan(s: Situation, spec: Spec) -> Action:
-    if not (s.may_adopt and s.home_is_here):
+def _vacant(s: Situation, spec: Spec) -> Action:
+    """No cell is here; does the name need one?"""
+    rivals = [claim for claim in s.claims if claim.life.number >= spec.life.number]
+    if rivals or not (s.may_adopt and s.home_is_here):
         return Nothing()
     settled = s.orphan_since + s.adopt_delay
     if not s.traces and s.now < settled:

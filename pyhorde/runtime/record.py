@@ -1,15 +1,20 @@
 """The records that decide: a name's spec, its claims, and its saved state. Pure data.
 
 *Spec* (a register): what should run under the name; or *Ended*: nothing, and how far its epochs
-went. *Claim* (an OR-map row): who says that they run it, at which epoch. *StateRecord* (a register,
-ranked by epoch): the newest copy of what it remembers. Specs and states outlive nodes; a claim dies
-with the boot that made it.
+went. *Claim* (an OR-map row): who says that they run it, at which epoch. *StateRecord* (a
+register): a copy of what it remembers, one for each boot that ran it and has not been taken over
+from. Specs and states outlive nodes; a claim dies with the boot that made it.
+
+A name has *lives*, numbered from 1: each start after an end begins the next. All three records say
+which life they belong to, and what is ranked by it cannot be undone by an earlier one: the end of a
+life beats everything of that life, whatever epochs a partition counted meanwhile, and the next life
+beats that end.
 """
 
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -38,20 +43,41 @@ def check_name(name: Any) -> str:
     return name
 
 
+class Life(NamedTuple):
+    """One life of a name; ``start_id`` tells apart two that began at once in a split cluster."""
+
+    number: int
+    start_id: str
+
+
+FIRST_LIFE: Final = Life(1, "")
+MAX_LIFE: Final = 2**20
+MAX_EPOCH: Final = 2**32
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What should run: the type, its constructor's arguments (encoded), and its policy."""
+    """What should run: the type, its constructor's arguments (encoded), and its policy.
+
+    ``epoch`` is that of the last owner that published it.
+    """
 
     type: str
     arguments: bytes
     restart: str
     durability: str
     epoch: int
-    start_id: str
+    life: Life
+
+    @property
+    def rank(self) -> int:
+        """Its order among specs and ends."""
+        return 2 * self.life.number
 
     def encode(self) -> bytes:
         """As bytes."""
-        return _pack([1, *astuple(self)])
+        head = [1, self.type, self.arguments, self.restart, self.durability]
+        return _pack([*head, self.epoch, *self.life])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +86,32 @@ class Ended:
 
     epoch: int
     reason: str
+    life: Life
+
+    @property
+    def rank(self) -> int:
+        """Its order among specs and ends."""
+        return 2 * self.life.number + 1
 
     def encode(self) -> bytes:
         """As bytes."""
-        return _pack([0, self.epoch, self.reason])
+        return _pack([0, self.epoch, self.reason, *self.life])
 
 
 def decode_spec(data: bytes) -> Spec | Ended | None:
     """A spec register's value; None when it cannot be read (from a newer version, say)."""
     fields = _unpack(data)
-    if fields and fields[0] == 1 and _fits(fields[1:], (str, bytes, str, str, int, str)):
-        return Spec(*fields[1:])
-    if fields and fields[0] == 0 and _fits(fields[1:], (int, str)):
-        return Ended(*fields[1:])
-    return None
+    kinds = ((int, str, int, str), (str, bytes, str, str, int, int, str))
+    if not fields or fields[0] not in (0, 1) or not _fits(fields[1:], kinds[int(fields[0])]):
+        return None
+    life = Life(*fields[-2:])
+    found = _spec(fields[1:-2], life) if fields[0] == 1 else Ended(fields[1], fields[2], life)
+    return found if _in_range(life.number, found.epoch) else None
+
+
+def _spec(fields: list[Any], life: Life) -> Spec:
+    kind, arguments, restart, durability, epoch = fields
+    return Spec(kind, arguments, restart, durability, epoch, life)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +127,7 @@ class Claim:
     node: str
     process: str
     type: str
+    life: Life
     value: bytes | None
 
     @property
@@ -107,17 +146,21 @@ class Claim:
         return self.process == self.key
 
 
-def encode_claim(epoch: int, node: str, process: str, type_name: str, value: bytes | None) -> bytes:
+def encode_claim(claim: Claim) -> bytes:
     """A claim's value, for the OR-map."""
-    return _pack([epoch, node, process, type_name, value])
+    head = [claim.epoch, claim.node, claim.process, claim.type]
+    return _pack([*head, *claim.life, claim.value])
 
 
 def decode_claim(key: str, dot: Dot, data: bytes) -> Claim | None:
     """The claim again; None when it cannot be read."""
     fields = _unpack(data)
-    if not _fits(fields, (int, str, str, str, (bytes, type(None)))):
+    if not _fits(fields, (int, str, str, str, int, str, (bytes, type(None)))):
         return None
-    return Claim(key, dot, *fields)
+    epoch, node, process, type_name, number, start_id, value = fields
+    if not _in_range(number, epoch):
+        return None
+    return Claim(key, dot, epoch, node, process, type_name, Life(number, start_id), value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,20 +174,24 @@ class StateRecord:
     reason: str
     state: bytes
     answers: Answers
+    life: int
 
     def encode(self) -> bytes:
         """As bytes."""
-        return _pack(
-            [self.epoch, self.kind, self.version, self.node, self.reason, self.state, self.answers]
-        )
+        return _pack(list(astuple(self)))
 
 
 def decode_state(data: bytes) -> StateRecord | None:
     """The record again; None when it cannot be read."""
     fields = _unpack(data)
-    if not _fits(fields, (int, str, int, str, str, bytes, list)):
+    if not _fits(fields, (int, str, int, str, str, bytes, list, int)):
         return None
-    return StateRecord(*fields)
+    found = StateRecord(*fields)
+    return found if _in_range(found.life, found.epoch) else None
+
+
+def _in_range(life: int, epoch: int) -> bool:
+    return 0 < life < MAX_LIFE and 0 <= epoch < MAX_EPOCH - 1
 
 
 def _pack(fields: list[Any]) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyhorde.cluster.codec import MAX_META_BYTES
 from pyhorde.errors import NameNotFound, NameTaken, NotOwner
+from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.process import Process
 from pyhorde.runtime.record import META, Claim, check_name
@@ -27,33 +28,38 @@ class Entry:
 class Registry:
     """``node.registry``."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, cells: dict[str, Cell]) -> None:
         self._parts = parts
+        self._cells = cells
 
     # ---- keys --------------------------------------------------------------------------------
 
     def register(self, key: str, value: Any, process: Process | Ref[Any] | str) -> Entry:
         """Give a process of this node one more key, with a value; it goes when the process ends.
 
-        Raises ``NameTaken`` when the key is held already, ``NameNotFound`` for no process,
-        ``NotOwner`` for a process of another node (register from inside it, in ``init``).
+        Registering a key that the process holds already gives it the new value. Raises
+        ``NameTaken`` when another one holds it, ``NameNotFound`` for no process, ``NotOwner`` for
+        a process of another node: register from inside it, in ``init``, so that it is done again
+        wherever the process goes.
         """
         check_name(key)
-        owner = self._local_owner(process)
-        holder = self._parts.names.holder(key)
-        if holder is not None or self._parts.names.spec(key) is not None:
+        cell, names = self._local(process), self._parts.names
+        holder, data = names.holder(key), self._encode(key, value)
+        if holder in names.own_claims(cell.name) and key != cell.name:
+            names.update(holder, value=data)
+        elif holder is not None or names.spec(key) is not None or key == cell.name:
             raise NameTaken(key, holder.node if holder is not None else "")
-        data = self._encode(key, value)
-        claim = self._parts.names.claim(key, owner.epoch, owner.key, owner.type, data)
-        return self._entry(claim)
+        else:
+            names.claim(key, cell.epoch, cell.name, cell.type_name, cell.life, data)
+        return Entry(key, value, cell.name, self._parts.config.name)
 
     def unregister(self, key: str, process: Process | Ref[Any] | str) -> bool:
         """Take a key back from its process; False when the process does not hold it.
 
         A process's own name cannot be taken from it.
         """
-        owner = self._local_owner(process)
-        mine = [c for c in self._parts.names.own_claims(owner.key) if c.key == key]
+        cell = self._local(process)
+        mine = [c for c in self._parts.names.own_claims(cell.name) if c.key == key]
         claims = [claim for claim in mine if not claim.is_process]
         self._parts.names.release(claims)
         return bool(claims)
@@ -87,16 +93,16 @@ class Registry:
 
         Raises ``NotOwner`` for anyone else, ``NameNotFound`` when nobody holds it.
         """
-        owner = self._local_owner(process)
+        cell = self._local(process)
         claim = self._parts.names.holder(key)
         if claim is None:
             raise NameNotFound(key)
-        if claim.process != owner.key or claim.boot != self._parts.boot:
+        if claim.process != cell.name or claim.boot != self._parts.boot:
             raise NotOwner(key, claim.process)
         old = self._entry(claim).value
         new = change(old)
         data = self._encode(key, new)
-        self._parts.names.update(claim, data)
+        self._parts.names.update(claim, value=data)
         return new, old
 
     # ---- metadata ----------------------------------------------------------------------------
@@ -143,14 +149,15 @@ class Registry:
     def _encode(self, key: str, value: Any) -> bytes:
         return self._parts.codec.encode(value, f"the value of {key!r}", MAX_META_BYTES)
 
-    def _local_owner(self, process: Process | Ref[Any] | str) -> Claim:
+    def _local(self, process: Process | Ref[Any] | str) -> Cell:
         name = _name_of(process)
+        cell = self._cells.get(name)
+        if cell is not None:
+            return cell
         owner = self._parts.names.owner(name)
         if owner is None:
             raise NameNotFound(name)
-        if owner.boot != self._parts.boot:
-            raise NotOwner(name, owner.node)
-        return owner
+        raise NotOwner(name, owner.node)
 
 
 def _name_of(process: Process | Ref[Any] | str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pyhorde.cluster.cluster import Cluster
+from pyhorde.cluster.tasks import Tasks
 from pyhorde.errors import HordeError, RemoteError, StreamClosed, from_wire, to_wire
 from pyhorde.runtime.messages import Reply
 
@@ -21,7 +22,7 @@ class Requests:
         self._cluster = cluster
         self._pending: dict[int, tuple[str, asyncio.Future[bytes | None]]] = {}
         self._next = 0
-        self._serving: set[asyncio.Task[None]] = set()
+        self._serving = Tasks()
         cluster.route(Reply, self._on_reply)
         cluster.on_lost.append(self._on_lost)
 
@@ -44,23 +45,18 @@ class Requests:
 
     def serve(self, boot: str, number: int, answer: Awaitable[bytes | None]) -> None:
         """Run ``answer`` and reply with its result or its error."""
-        task = asyncio.get_running_loop().create_task(self._serve(boot, number, answer))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        _ = self._serving.spawn(self._serve(boot, number, answer), "answer a request")
 
     async def aclose(self) -> None:
         """Fail what is waited for, stop what is being answered. Idempotent."""
         for _, future in self._pending.values():
             if not future.done():
                 future.set_exception(StreamClosed("the node has stopped"))
-        for task in list(self._serving):
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await self._serving.aclose()
 
     async def settled(self, timeout: float) -> None:
         """Wait until everything asked of this node has been answered."""
-        if self._serving:
-            await asyncio.wait(list(self._serving), timeout=timeout)
+        await self._serving.settled(timeout)
 
     async def _serve(self, boot: str, number: int, answer: Awaitable[bytes | None]) -> None:
         try:

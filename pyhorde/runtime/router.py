@@ -17,6 +17,7 @@ import logging
 from typing import Any, Final
 
 from pyhorde.cluster.member import Status
+from pyhorde.cluster.tasks import Tasks
 from pyhorde.errors import (
     CallTimeout,
     CannotTravel,
@@ -45,7 +46,7 @@ class Router:
         self._cells = cells
         parts.cluster.route(CallRequest, self._on_call)
         parts.cluster.route(CastMessage, self._on_cast)
-        self._forwarding: set[asyncio.Task[None]] = set()
+        self._forwarding = Tasks()
 
     async def call(
         self,
@@ -187,9 +188,7 @@ class Router:
                 return
         except HordeError:
             return
-        task = asyncio.get_running_loop().create_task(self._forward(message))
-        self._forwarding.add(task)
-        task.add_done_callback(self._forwarding.discard)
+        _ = self._forwarding.spawn(self._forward(message), "forward a cast")
 
     async def _forward(self, message: CastMessage) -> None:
         """A cast that came while the process moves: wait for its new owner."""
@@ -201,9 +200,7 @@ class Router:
 
     async def aclose(self) -> None:
         """Drop what was to be forwarded. Idempotent."""
-        for task in list(self._forwarding):
-            task.cancel()
-        await asyncio.gather(*self._forwarding, return_exceptions=True)
+        await self._forwarding.aclose()
 
 
 def _checked(text: str) -> str:

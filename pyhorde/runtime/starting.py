@@ -13,20 +13,22 @@ import contextlib
 from typing import Any, Final
 
 from pyhorde.errors import (
+    Indeterminate,
     NameTaken,
     NodeClosed,
     NodeDraining,
     NotHere,
     NotReady,
     NotReplicated,
-    StartFailed,
+    ProcessExited,
     StreamClosed,
     UnknownType,
 )
-from pyhorde.runtime.cell import Cell, Phase
+from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.messages import StartRequest
 from pyhorde.runtime.offers import full_type
 from pyhorde.runtime.parts import Parts
+from pyhorde.runtime.phase import Phase
 from pyhorde.runtime.reconcile import CellPhase
 from pyhorde.runtime.record import Spec, check_name
 from pyhorde.runtime.supervisor import Supervisor
@@ -67,7 +69,7 @@ class Starter:
         except TimeoutError:
             if not parts.cluster.in_sync:
                 raise NotReady(parts.config.name, "it has not joined yet") from None
-            raise StartFailed(name, "TimeoutError", "no node could start it in time") from None
+            raise Indeterminate(name, "its start", "no node answered in time") from None
         return name
 
     async def _attempt(self, name: str, type_name: str, arguments: bytes, start_id: str) -> bool:
@@ -104,9 +106,11 @@ class Starter:
     def _started_by(self, name: str, start_id: str) -> bool:
         """Whether this very start is done. Raises ``NameTaken`` for another one."""
         names = self._parts.names
-        spec = names.spec(name)
-        if spec is not None and spec.start_id == start_id:
+        spec, ended = names.spec(name), names.ended(name)
+        if spec is not None and spec.life.start_id == start_id:
             return True
+        if ended is not None and ended.life.start_id == start_id:
+            raise ProcessExited(name, ended.reason)
         holder = names.holder(name)
         if spec is not None or holder is not None:
             raise NameTaken(name, holder.node if holder is not None else "")
@@ -119,7 +123,7 @@ class Starter:
             await asyncio.shield(self._first[name])
         if self._started_by(name, start_id):
             return
-        if name in self._supervisor.cells:
+        if name in self._supervisor.cells or name in self._supervisor.adopting:
             raise NotHere(name, self._parts.config.name)
         done = self._first[name] = asyncio.get_running_loop().create_future()
         try:
@@ -131,18 +135,21 @@ class Starter:
 
     async def _start(self, name: str, type_name: str, arguments: bytes, start_id: str) -> None:
         supervisor, names = self._supervisor, self._parts.names
-        cell = supervisor.new_cell(
-            name, type_name, arguments, names.floor(name) + 1, CellPhase.FIRST
-        )
+        cls = self._parts.offers.get(type_name)
+        epoch, life = names.floor(name) + 1, names.next_life(name, start_id)
+        spec = Spec(type_name, arguments, cls.restart, cls.durability, epoch, life)
+        cell = supervisor.new_cell(name, spec, CellPhase.FIRST)
         try:
             await supervisor.run(cell, None, [])
             self._check_wanted(cell, start_id)
+            if not supervisor.publish(cell):
+                raise NotHere(name, self._parts.config.name)
         except BaseException:
             await cell.finish("it is not needed here")
+            supervisor.release_keys(cell)
             cell.end(NotHere(name, self._parts.config.name))
             supervisor.remove(cell)
             raise
-        self._publish(cell, start_id)
 
     def _check_wanted(self, cell: Cell, start_id: str) -> None:
         """Much may have happened while ``init`` ran."""
@@ -154,26 +161,17 @@ class Starter:
         if self._started_by(cell.name, start_id):
             raise NotHere(cell.name, node)
 
-    def _publish(self, cell: Cell, start_id: str) -> None:
-        """From here on the name exists: its spec and its claim go out together."""
-        names = self._parts.names
-        spec = Spec(
-            cell.type_name,
-            cell.arguments,
-            cell.cls.restart,
-            cell.cls.durability,
-            cell.epoch,
-            start_id,
-        )
-        self._supervisor.phases[cell.name] = CellPhase.ACTIVE
-        names.claim(cell.name, cell.epoch, cell.name, cell.type_name)
-        names.publish(cell.name, spec)
-
     async def _spread(self, name: str) -> None:
-        """Wait for the others to know, but not for long: the process runs in any case."""
-        seq = self._parts.names.seq
+        """Wait until every live member knows; after a while, until one does.
+
+        Raises ``NotReplicated`` when nobody else learns of it in time (it runs all the same).
+        """
+        cluster, seq = self._parts.cluster, self._parts.names.seq
+        timeout = self._parts.config.runtime.replicate_timeout
         with contextlib.suppress(NotReplicated):
-            await self._parts.cluster.replicated(seq, None, SPREAD, f"the start of {name!r}")
+            await cluster.replicated(seq, None, SPREAD, f"the start of {name!r}")
+            return
+        await cluster.replicated(seq, 1, timeout, f"the start of {name!r}")
 
     def _on_start(self, boot: str, request: StartRequest) -> None:
         self._parts.requests.serve(boot, request.id, self._serve(request))

@@ -10,17 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from pyhorde.cluster.membership import Changed
-from pyhorde.errors import HordeError, Ignore, NotHere, ProcessExited
+from pyhorde.cluster.tasks import Tasks
+from pyhorde.errors import CannotTravel, HordeError, Ignore, NotHere, ProcessExited
 from pyhorde.runtime import reconcile
-from pyhorde.runtime.cell import Cell, Phase, Setting
+from pyhorde.runtime.cell import Cell, Setting
 from pyhorde.runtime.conflict import Conflicts
 from pyhorde.runtime.context import Lent
+from pyhorde.runtime.copies import Copy
 from pyhorde.runtime.durable import Durable
 from pyhorde.runtime.invocation import contained
 from pyhorde.runtime.parts import Parts
+from pyhorde.runtime.phase import Phase
 from pyhorde.runtime.process import Resume
 from pyhorde.runtime.reconcile import CellPhase, Situation
 from pyhorde.runtime.record import Answers, Spec
@@ -48,11 +52,15 @@ class Supervisor:
         self._durables: dict[str, Durable] = {}
         self._lent: dict[str, Lent] = {}
         self._budgets: dict[str, RestartBudget] = {}
+        self.adopting: set[str] = set()
+        """Names about to be taken over, while it is asked what others know of them."""
+        self._loaded: dict[str, list[Copy]] = {}
+        """What the process was started from, until that is saved as this node's own copy."""
         self._dirty: set[str] = set()
         self._scheduled = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._sweeper: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._closed = False
         parts.names.on_changed = self.look_at
         parts.cluster.on_changed.append(self._view_changed)
@@ -67,9 +75,7 @@ class Supervisor:
         self._closed = True
         for timer in [*self._timers.values(), *([self._sweeper] if self._sweeper else [])]:
             timer.cancel()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.aclose()
         for cell in list(self.cells.values()):
             cell.end(NotHere(cell.name, self.parts.config.name))
             await cell.kill()
@@ -82,13 +88,13 @@ class Supervisor:
 
     # ---- cells -------------------------------------------------------------------------------
 
-    def new_cell(
-        self, name: str, type_name: str, arguments: bytes, epoch: int, phase: CellPhase
-    ) -> Cell:
+    def new_cell(self, name: str, spec: Spec, phase: CellPhase) -> Cell:
         """A cell for this name, in place but not started. Raises ``UnknownType``."""
         durable = Durable(self.parts.names, self.parts.cluster, self.parts.config.runtime)
-        cls = self.parts.offers.get(type_name)
-        cell = Cell(name, type_name, cls, arguments, epoch, self._setting, durable)
+        cls = self.parts.offers.get(spec.type)
+        cell = Cell(
+            name, spec.type, cls, spec.arguments, spec.epoch, self._setting, durable, spec.life
+        )
         self.cells[name] = cell
         self.phases[name] = phase
         self._durables[name] = durable
@@ -98,6 +104,7 @@ class Supervisor:
     async def run(self, cell: Cell, resume: Resume | None, answers: Answers) -> None:
         """Start the instance in the cell. Raises what :meth:`Cell.start` raises."""
         self._withdraw(cell)
+        self.release_keys(cell)
         lent = Lent(cell, self._durables[cell.name], self.parts.node, self.caller)
         self._lent[cell.name] = lent
         await cell.start(lent, resume, answers)
@@ -109,8 +116,38 @@ class Supervisor:
             del self.cells[cell.name]
             self.phases.pop(cell.name, None)
             self._durables.pop(cell.name).cancel()
+            self._loaded.pop(cell.name, None)
             self._budgets.pop(cell.name, None)
             self.look_at({cell.name})
+
+    def release_keys(self, cell: Cell) -> None:
+        """Withdraw the keys that were registered for an instance which is gone."""
+        names = self.parts.names
+        names.release(c for c in names.own_claims(cell.name) if not c.is_process)
+
+    def publish(self, cell: Cell) -> bool:
+        """Say that this node runs the process: spec and claim go out together.
+
+        False, and nothing is said, when the cell's life has ended meanwhile.
+        """
+        names = self.parts.names
+        if not names.publish(cell.name, cell.spec):
+            return False
+        self.phases[cell.name] = CellPhase.ACTIVE
+        names.claim(cell.name, cell.epoch, cell.name, cell.type_name, cell.life)
+        return True
+
+    def renew(self, cell: Cell) -> None:
+        """Claim the name anew above every epoch known, and write the state under it.
+
+        So nothing that was claimed or saved on the other side of a conflict comes before it.
+        """
+        names = self.parts.names
+        cell.epoch = names.floor(cell.name) + 1
+        for claim in names.own_claims(cell.name):
+            names.update(claim, epoch=cell.epoch)
+        names.publish(cell.name, cell.spec)
+        self._durables[cell.name].save(cell, anew=True)
 
     def durable(self, cell: Cell) -> Durable:
         """What keeps this cell's state."""
@@ -148,8 +185,11 @@ class Supervisor:
         if self._closed or not self.parts.cluster.in_sync:
             return
         for name in sorted(names):
-            self._settle_keys(name)
-            self._act(name, reconcile.decide(self.situation(name)))
+            try:
+                self._settle_keys(name)
+                self._act(name, reconcile.decide(self.situation(name)))
+            except Exception:
+                log.exception("reconcile_failed", extra={"fields": {"name": name}})
 
     def situation(self, name: str) -> Situation:
         """Everything about the name that the decision depends on."""
@@ -157,18 +197,22 @@ class Supervisor:
         spec = names.spec(name)
         claims = tuple(claim for claim in names.visible(name) if claim.is_process)
         floor = names.floor(name)
-        orphan = spec is not None and not claims and not self.draining
+        orphan = name in names.orphans and not self.draining
         state = names.state(name) if orphan else None
+        cell = self.cells.get(name)
+        phase = self.phases.get(name, CellPhase.NONE)
         return Situation(
             spec=spec,
             claims=claims,
-            phase=self.phases.get(name, CellPhase.NONE),
+            phase=CellPhase.FIRST if name in self.adopting and cell is None else phase,
+            life=cell.life if cell is not None else None,
             boot=parts.boot,
             home_is_here=bool(orphan and spec and parts.home(name, spec.type) == parts.config.name),
             may_adopt=not self.draining,
             traces=orphan and names.traces(name),
             graceful=state is not None and state.kind == "graceful" and state.epoch == floor,
             floor=floor,
+            strays=cell is not None and bool(self.strays(cell)),
             orphan_since=names.orphans.get(name, 0.0),
             now=parts.world.now(),
             adopt_delay=parts.config.runtime.adopt_delay,
@@ -184,9 +228,11 @@ class Supervisor:
             case reconcile.Yield(winner):
                 self.phases[name] = CellPhase.YIELDING
                 self.spawn(self.conflicts.give_way(self.cells[name], winner), f"yield {name}")
-            case reconcile.Recover():
-                self.phases[name] = CellPhase.ACTIVE
-                self.cells[name].thaw()
+            case reconcile.Reclaim():
+                self.phases[name] = CellPhase.LEAVING
+                self.spawn(self.conflicts.reclaim(self.cells[name]), f"reclaim {name}")
+            case reconcile.Republish():
+                self.parts.names.publish(name, self.cells[name].spec)
             case reconcile.Adopt():
                 self.spawn(self._adopt(name), f"adopt {name}")
             case reconcile.Bury():
@@ -220,26 +266,39 @@ class Supervisor:
 
     async def _adopt(self, name: str) -> None:
         """Take an orphan over, from the newest copy any reachable member has."""
-        if name in self.cells:
+        if name in self.cells or name in self.adopting:
             return
         names = self.parts.names
         since = names.orphans.get(name, self.parts.world.now())
-        self.phases[name] = CellPhase.FIRST
+        self.adopting.add(name)
         try:
             await self.parts.cluster.caught_up(since, CATCH_UP)
         finally:
-            self.phases.pop(name, None)
+            self.adopting.discard(name)
         action = reconcile.decide(self.situation(name))
         spec = names.spec(name)
-        if not isinstance(action, reconcile.Adopt) or spec is None or name in self.cells:
+        if not isinstance(action, reconcile.Adopt) or spec is None:
             self.look_at({name})
             return
-        resume, answers = self._resume(name, spec, action.epoch - 1)
-        cell = self.new_cell(name, spec.type, spec.arguments, action.epoch, CellPhase.ACTIVE)
-        names.claim(name, action.epoch, name, spec.type)
+        copies = names.copies(name)
+        try:
+            resume, answers = self._resume(name, spec, action.epoch - 1)
+        except CannotTravel as error:
+            self._unreadable(name, error)
+            return
+        cell = self.new_cell(name, replace(spec, epoch=action.epoch), CellPhase.ACTIVE)
+        if not self.publish(cell):
+            self.remove(cell)
+            return
         fields = {"name": name, "epoch": action.epoch, "from": resume.node, "kind": resume.kind}
         log.info("adopted", extra={"fields": fields})
+        self._loaded[name] = copies
         await self._try(cell, resume, answers)
+
+    def _unreadable(self, name: str, error: CannotTravel) -> None:
+        """Rather no process than one that overwrites a state it could not read: say so, wait."""
+        fields = {"name": name, "error": error.problem, "next": "trying again"}
+        log.error("state_unreadable", extra={"fields": fields})
 
     def _resume(self, name: str, spec: Spec, floor: int) -> tuple[Resume, Answers]:
         saved = self.parts.names.state(name)
@@ -263,7 +322,26 @@ class Supervisor:
             cell.last_error = str(error)
             self._restart(cell, resume, answers)
         else:
+            self._take_over(cell)
             self.look_at({cell.name})
+
+    def _take_over(self, cell: Cell) -> None:
+        """The instance runs on what its predecessor left: save that as this node's own copy.
+
+        Only then is the predecessor's copy removed; others beside it are strays from now on.
+        """
+        loaded = self._loaded.pop(cell.name, [])
+        if loaded:
+            self._durables[cell.name].save(cell, anew=True)
+            self.parts.names.forget(cell.name, loaded[:1])
+
+    def strays(self, cell: Cell) -> list[Copy]:
+        """Saved states beside a running process that nobody else is going to bring here."""
+        if cell.phase not in (Phase.RUNNING, Phase.FROZEN) or cell.name in self._loaded:
+            return []
+        names = self.parts.names
+        claimed = {claim.boot for claim in names.visible(cell.name)} | {self.parts.boot}
+        return [copy for copy in names.copies(cell.name) if copy.boot not in claimed]
 
     def _restart(self, cell: Cell, resume: Resume, answers: Answers) -> None:
         if self.cells.get(cell.name) is not cell:
@@ -334,8 +412,11 @@ class Supervisor:
             return
         names = self.parts.names
         self._durables[cell.name].cancel()
-        if names.lives(cell.name, cell.epoch):
+        spec = names.spec(cell.name)
+        if spec is not None and spec.life.number == cell.life.number:
             names.end(cell.name, reason)
+        if names.ended(cell.name) is not None:
+            names.forget(cell.name, names.copies(cell.name))
         names.release(names.own_claims(cell.name))
         cell.end(ProcessExited(cell.name, reason))
         log.info("ended", extra={"fields": {"name": cell.name, "reason": reason}})
@@ -345,12 +426,4 @@ class Supervisor:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run work of the supervisor in a task; failures are logged, never lost."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            fields = {"task": task.get_name()}
-            log.error("task_failed", extra={"fields": fields}, exc_info=task.exception())
+        _ = self._tasks.spawn(work, name)

@@ -88,7 +88,7 @@ class SimCluster:
         finally:
             cluster.loop.close()
 
-    # ---- what can be done to it -------------------------------------------------------------------
+    # ---- what can be done to it --------------------------------------------------------------
 
     async def start(self, name: str) -> Node:
         """Boot a machine's node and wait until it is ready."""
@@ -173,7 +173,7 @@ class SimCluster:
         self.loop.note("stall", name, seconds)
         self.loop.stall(self.machines[name].key, seconds)
 
-    # ---- what can be asked ------------------------------------------------------------------------
+    # ---- what can be asked -------------------------------------------------------------------
 
     async def until(self, condition: Callable[[], bool], timeout: float = 60.0) -> bool:
         """Wait (in virtual time) until the condition holds; False when it does not in time."""
@@ -210,6 +210,15 @@ class SimCluster:
         if snapshots == {False} or len(snapshots) > 1:
             problems.append("the registries differ")
         return problems
+
+    def apart(self) -> list[str]:
+        """Pairs of live nodes without a link."""
+        return [
+            f"{name}-{other.name}"
+            for name, node in self.live.items()
+            for other in self.live.values()
+            if other is not node and other.view.me.boot not in node.cluster_parts.links.boots
+        ]
 
     def _first(self) -> Any:
         return next(iter(self.live.values()))._replica.snapshot()  # noqa: SLF001

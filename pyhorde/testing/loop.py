@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - an event loop is made of asyncio's own parts
 """An asyncio event loop on virtual time.
 
 Real tasks, futures and time-outs run on it. Every callback belongs to a *machine*, by a context
@@ -13,6 +14,7 @@ import asyncio
 import contextlib
 import heapq
 import logging
+import warnings
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -223,7 +225,7 @@ class SimLoop(asyncio.AbstractEventLoop):
     def get_debug(self) -> bool:
         return False
 
-    def set_debug(self, enabled: bool) -> None:
+    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's signature
         pass
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -287,5 +289,6 @@ def _drop(task: asyncio.Task[Any]) -> None:
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     coroutine: Any = task.get_coro()
     if not task.done() and coroutine is not None:
-        with contextlib.suppress(BaseException):
+        with contextlib.suppress(BaseException), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             coroutine.close()

@@ -19,6 +19,7 @@ import aiohttp
 
 from pyhorde.demo.cluster import free_ports
 
+ROOT = Path(__file__).resolve().parents[2]
 DEADLINE = 40.0
 POLL = 0.02
 COUNTER = "examples.counter:Counter"
@@ -82,6 +83,7 @@ class Machine:
             self._os = await asyncio.create_subprocess_exec(
                 *[sys.executable, "-m", "pyhorde", "node", "--name", self.name],
                 *["--bind", self.address, *self.options],
+                cwd=ROOT,
                 stdin=DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -198,6 +200,7 @@ class Machines:
             variables.setdefault("PYHORDE_ADDRESS", node.address)
         command = await asyncio.create_subprocess_exec(
             *[sys.executable, "-m", "pyhorde", *arguments],
+            cwd=ROOT,
             stdin=DEVNULL,
             stdout=PIPE,
             stderr=PIPE,

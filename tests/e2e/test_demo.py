@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.machines import environment
+from tests.e2e.machines import ROOT, environment
 
 
 @pytest.mark.slow
@@ -18,6 +18,7 @@ from tests.e2e.machines import environment
 async def test_the_demo_holds_its_promise(tmp_path: Path):
     demo = await asyncio.create_subprocess_exec(
         *[sys.executable, "-m", "pyhorde", "demo", "--keep-logs", str(tmp_path)],
+        cwd=ROOT,
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=PIPE,

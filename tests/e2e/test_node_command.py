@@ -83,11 +83,9 @@ async def test_a_busy_port_is_refused(machines: Machines):
     (a,) = await machines.up("a")
     ran = await machines.run("node", "--name", "b", "--bind", a.address)
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.splitlines()[-2:] == [
-        f"error: bind: cannot listen on {a.address}: "
-        + ran.err.splitlines()[-2].rpartition(f"{a.address}: ")[2],
-        "hint: is another node running there? choose another --bind HOST:PORT",
-    ]
+    problem, hint = ran.err.splitlines()[-2:]
+    assert f"bind: cannot listen on {a.address}: " in problem
+    assert hint == "hint: is another node running there? choose another --bind HOST:PORT"
 
 
 async def test_a_name_that_a_live_node_has_is_refused(machines: Machines):
@@ -106,7 +104,7 @@ async def test_a_name_that_a_live_node_has_is_refused(machines: Machines):
         (["--app", "examples.counter:Nobody"], "has no class 'Nobody'"),
         (["--app", "json"], "the module json has no process in it"),
         (["--app", "examples/counter.py"], "hint: did you mean examples.counter?"),
-        (["--no-such-option"], "No such option: --no-such-option"),
+        (["--no-such-option"], "No such option"),
         (["--bind", "nowhere"], "'nowhere' is no HOST:PORT"),
         (["--bind", "0.0.0.0:0", "--advertise", "127.0.0.1:1"], "the cluster has no secret"),
         (["--bind", "0.0.0.0:0", "--insecure"], "says nothing about how peers reach this node"),
@@ -141,9 +139,8 @@ async def test_environment_and_file_say_the_same_as_flags(machines: Machines, tm
     await machines.all_see({"a": "alive"}, [a])
     _, body = await machines.ask(a, "GET", "/v1/status")
     assert body["cluster"] == "blue", "the environment beats the file"
-    stranger = ("--name", "b", "--bind", "127.0.0.1:0", "--cluster", "blue", "--peers", a.address)
-    b = machines.prepare("b")[0]
-    b.options = list(stranger)[4:]
+    (b,) = machines.prepare("b")
+    b.options += ["--cluster", "blue", "--peers", a.address]
     await b.boot()
     await until(lambda: "does not know this cluster's secret" in b.err, "b says what is wrong")
     assert not await machines.sees(a, {"b": "alive"})

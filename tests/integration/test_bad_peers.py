@@ -9,6 +9,9 @@ import msgpack
 import pytest
 
 from pyhorde import Node
+from pyhorde.cluster.member import Member
+from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, Gossip, Update
+from pyhorde.cluster.wire import Wire
 from pyhorde.errors import StreamClosed
 from tests.integration.clusters import Horde, until
 from tests.integration.processes import Replicated
@@ -50,10 +53,13 @@ async def test_a_malformed_frame_is_refused_and_changes_nothing(horde: Horde, fr
 
 async def test_good_messages_before_a_bad_one_count_and_later_ones_do_not(horde: Horde):
     a, b = await horde.up("a", "b")
-    ghost = ["ghost", "127.0.0.1:1", "f" * 32, 1, 0, "left", False, []]
-    table = [5, [ghost], False]
-    later = [5, [["late", *ghost[1:]]], False]
-    frame = b"".join(map(msgpack.packb, (table, [99], later)))
+    wire = Wire(MEMBERSHIP_MESSAGES)
+    ghosts = [
+        Member(name=name, address="127.0.0.1:1", boot=f"boot of {name}", generation=1)
+        for name in ("ghost", "late")
+    ]
+    before, after = (wire.encode(Gossip([Update(ghost).to_wire()])) for ghost in ghosts)
+    frame = before + FRAMES["unknown tag"] + after
     await a.cluster_parts.links._links[b.view.me.boot].stream.send(frame)
     await until(lambda: b.statistics()["refused_frames_total"] == 1, "b has refused the frame")
     assert "ghost" in b.view.by_name

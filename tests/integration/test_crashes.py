@@ -84,11 +84,12 @@ async def test_no_acknowledged_call_is_lost_or_run_twice_when_the_owner_crashes(
             answers[request_id] = await ref.slow_increment()
             after += crashed.is_set()
 
-    streams = [asyncio.create_task(stream(node)) for node in (a, b) * 4]
-    await until(lambda: len(answers) >= 50, "calls are answered")
-    await horde.crash(c)
-    crashed.set()
-    await asyncio.gather(*streams)
+    async with asyncio.TaskGroup() as streams:
+        for node in (a, b) * 4:
+            streams.create_task(stream(node))
+        await until(lambda: len(answers) >= 50, "calls are answered")
+        await horde.crash(c)
+        crashed.set()
     assert sorted(answers.values()) == list(range(1, len(answers) + 1))
     assert await a.ref(name, Replicated).get() == len(answers)
     again = a.ref(name, Replicated).options(request_id=max(answers, key=answers.__getitem__))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 
 import pytest
 
@@ -48,13 +49,14 @@ async def test_callers_in_flight_see_no_error(horde: Horde, trio: tuple[Node, ..
             await node.ref(name, Tally).options(timeout=30).slow_increment()
             acknowledged[name] += 1
 
-    streams = [asyncio.create_task(stream(node, name)) for node in (a, b) for name in names]
-    await until(lambda: min(acknowledged.values()) >= 3, "all are being called")
-    await c.drain()
-    reached = min(acknowledged.values()) + 5
-    await until(lambda: min(acknowledged.values()) >= reached, "all go on being called")
-    over.set()
-    await asyncio.gather(*streams)
+    async with asyncio.TaskGroup() as streams:
+        for node, name in product((a, b), names):
+            streams.create_task(stream(node, name))
+        await until(lambda: min(acknowledged.values()) >= 3, "all are being called")
+        await c.drain()
+        reached = min(acknowledged.values()) + 5
+        await until(lambda: min(acknowledged.values()) >= reached, "all go on being called")
+        over.set()
     for name in names:
         assert await b.ref(name, Tally).get() == acknowledged[name]
 

@@ -8,6 +8,10 @@ import logging
 import pytest
 
 from pyhorde import Node
+from pyhorde.cluster.handshake import HANDSHAKE, Confirm, Hello, Refusal
+from pyhorde.cluster.member import Member
+from pyhorde.cluster.real import RealWorld
+from pyhorde.cluster.wire import VERSION
 from pyhorde.demo.cluster import free_ports
 from pyhorde.errors import ConfigError
 from tests.integration.clusters import Horde, states_in, until
@@ -133,13 +137,26 @@ async def test_without_the_secret_nobody_gets_in_in_either_direction(
     assert any("does not know this cluster's secret" in cause for cause in causes), causes
 
 
-async def test_a_dialler_that_skips_the_check_of_the_secret_is_still_refused(
-    horde: Horde, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("proof", [b"", b"x" * 32])
+async def test_a_dialler_that_does_not_care_for_the_secret_is_refused(
+    horde: Horde, caplog: pytest.LogCaptureFixture, proof: bytes
 ):
     a = await horde.start("a", secret=SECRET)
-    monkeypatch.setattr("pyhorde.cluster.handshake.proves", lambda given, expected: False)
-    await horde.start("b", peers=[a.config.bind], secret=SECRET)
+    stranger = Member(name="b", address="127.0.0.1:1", boot="f" * 32, generation=1)
+    network = RealWorld().network
+    stream = await network.dial(a.config.bind, 5.0)
+    hello = Hello(VERSION, "horde", stranger.to_wire(), "nonce")
+    await stream.send(HANDSHAKE.encode(hello))
+    await stream.receive()
+    await stream.send(HANDSHAKE.encode(Confirm(stranger.to_wire(), proof)))
+    (answer,) = HANDSHAKE.decode(await stream.receive())
+    await stream.close()
+    await network.aclose()
+    assert answer == Refusal("secret", "the proof of the cluster's secret is wrong", None)
+    refused = {"from": "b", "address": "127.0.0.1:1", "why": "secret"}
+    assert refused in told(caplog, "handshake_refused")
     assert states_in(a) == {"a": "alive"}
+    assert a.statistics()["refused_handshakes_total"] == 1
 
 
 async def test_with_the_right_secret_a_node_gets_in(horde: Horde):

@@ -18,6 +18,7 @@ from pyhorde.cluster.effects import Changed, Effect, Redial, Send, YieldName
 from pyhorde.cluster.handshake import Hello, refusal
 from pyhorde.cluster.member import Member, Status
 from pyhorde.cluster.membership import Membership
+from pyhorde.cluster.messages import Gossip, Update
 from pyhorde.cluster.wire import VERSION
 from pyhorde.config import MembershipConfig
 
@@ -335,3 +336,11 @@ def mesh(names: str, config: MembershipConfig | None = None, seed: int = 0) -> P
     pump.events.clear()
     pump.sent.clear()
     return pump
+
+
+def accuse(pump: Pump, observer: str, name: str) -> None:
+    """Let ``observer`` hold ``name`` for suspect."""
+    suspect = pump.record(observer, name).at(Status.SUSPECT)
+    node = pump.nodes[observer]
+    gossip = Gossip([Update(suspect, "somebody").to_wire()])
+    pump._run(node, node.core.received("nobody", gossip, pump.now))

@@ -33,9 +33,7 @@ def test_peers_and_present_members_without_a_link_are_dialled():
 
 
 def test_dead_members_are_dialled_and_departed_ones_are_not():
-    targets = dialer().due(
-        view(member("a", Status.DEAD), member("b", Status.LEFT)), set(), 100.0
-    )
+    targets = dialer().due(view(member("a", Status.DEAD), member("b", Status.LEFT)), set(), 100.0)
     assert targets == [Target("a:1", "a")]
 
 
@@ -187,3 +185,10 @@ def test_a_dial_under_way_is_not_forgotten():
 @pytest.mark.parametrize("status", [Status.ALIVE, Status.SUSPECT, Status.DEAD])
 def test_a_linked_member_is_never_dialled(status: Status):
     assert dialer("a:1").due(view(member("a", status)), {"a"}, 100.0) == []
+
+
+def test_seeds_that_are_not_known_to_be_linked_are_named():
+    one, members = dialer("me:1", "a:1", "alias:1", "b:1"), view(member("a"), member("b"))
+    one.reached("alias:1", "a")
+    assert one.unlinked_seeds(members, {"a"}) == ["b:1"]
+    assert one.unlinked_seeds(members, set()) == ["a:1", "alias:1", "b:1"]

@@ -70,9 +70,7 @@ def test_the_name_of_a_linked_member_at_another_address_is_refused():
         (A.at(Status.LEFT), frozenset({"boot-a"})),
     ],
 )
-def test_a_name_whose_holder_is_not_provably_there_may_move(
-    holder: Member, linked: frozenset[str]
-):
+def test_a_name_whose_holder_is_not_provably_there_may_move(holder: Member, linked: frozenset[str]):
     guest = replace(A, boot="boot-2", address="elsewhere:1")
     assert refused(hello(guest), holder, linked=linked) == ""
 

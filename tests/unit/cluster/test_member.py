@@ -104,7 +104,7 @@ def altered(position: int, value: object) -> list:
     ],
 )
 def test_a_malformed_record_is_a_value_error(raw: object):
-    with pytest.raises(ValueError, match="member|Status"):
+    with pytest.raises(ValueError, match=r"member|Status"):
         Member.from_wire(raw)
 
 

@@ -16,8 +16,7 @@ ME = Member(name="me", address="me:1", boot="me", generation=1)
 
 def view(*boots: str, **statuses: Status) -> View:
     others = tuple(
-        replace(ME, name=boot, boot=boot, status=statuses.get(boot, Status.ALIVE))
-        for boot in boots
+        replace(ME, name=boot, boot=boot, status=statuses.get(boot, Status.ALIVE)) for boot in boots
     )
     return View(ME, (ME, *others))
 

@@ -130,5 +130,5 @@ def test_rows_say_for_how_long_members_have_been_absent(roster: Roster):
     ],
 )
 def test_a_malformed_row_is_a_value_error(raw: object):
-    with pytest.raises(ValueError, match="table|member"):
+    with pytest.raises(ValueError, match=r"table|member"):
         read_row(raw)

@@ -30,9 +30,7 @@ def test_bounds_follow_the_settings():
     assert bounds(3, config) == (6.0, 30.0)
 
 
-@pytest.mark.parametrize(
-    ("size", "wanted"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2), (1000, 2)]
-)
+@pytest.mark.parametrize(("size", "wanted"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2), (1000, 2)])
 def test_confirmations_are_wanted_as_soon_as_anybody_can_give_one(size: int, wanted: int):
     assert confirmations_wanted(size, LAN) == wanted
 

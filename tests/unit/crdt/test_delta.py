@@ -5,7 +5,7 @@ from typing import Any
 import msgpack
 import pytest
 
-from pyhorde.crdt.delta import MAX_SEQ, Delta, RegisterRow, Row, Segment
+from pyhorde.crdt.delta import MAX_SEQ, MAX_STAMP, Delta, RegisterRow, Row, Segment
 
 REGISTER = RegisterRow("t", "k", 1, 2, "a", 3, b"v")
 SEGMENT = Segment("a", 3, 9, (Row(5, "k", b"v"), Row(9, "l", b"")), ((6, 2), (7, 4)))
@@ -34,7 +34,7 @@ def segment(**changes: Any) -> list[Any]:
     [
         Delta(),
         Delta((REGISTER,), (SEGMENT,)),
-        Delta((REGISTER._replace(value=None), REGISTER._replace(value=b"", stamp=2**63 - 1))),
+        Delta((REGISTER._replace(value=None), REGISTER._replace(value=b"", stamp=MAX_STAMP - 1))),
         Delta(segments=(Segment("a", 0, 0), Segment("b", 0, MAX_SEQ, complete=False))),
         Delta(segments=(Segment("a", 3, 9, complete=False, live=()),)),
         Delta(segments=(Segment("a", 3, 9, complete=False, live=(1, 3)),)),
@@ -79,7 +79,7 @@ def test_from_wire_refuses_what_is_no_delta(raw: Any, problem: str):
         ({"stamp": 1.0}, "bad stamp"),
         ({"stamp": True}, "bad stamp"),
         ({"stamp": -1}, "bad stamp"),
-        ({"stamp": 2**63}, "bad stamp"),
+        ({"stamp": MAX_STAMP}, "bad stamp"),
         ({"seq": MAX_SEQ + 1}, "bad sequence number"),
         ({"value": "text"}, "bad value"),
         ({"value": 0}, "bad value"),

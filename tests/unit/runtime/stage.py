@@ -1,4 +1,4 @@
-"""What the runtime's tests stand on: virtual time, one node's real runtime, and a feigned cluster."""
+"""What the tests stand on: virtual time, one node's real runtime, and a feigned cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import selectors
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from pyhorde.cluster.codec import Codec
 from pyhorde.cluster.member import Member, Status, View
@@ -20,7 +20,7 @@ from pyhorde.runtime.names import Names
 from pyhorde.runtime.offers import Offers
 from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.process import Process
-from pyhorde.runtime.record import SPECS
+from pyhorde.runtime.record import SPECS, STATES
 from pyhorde.runtime.registry import Registry
 from pyhorde.runtime.requests import Requests
 from pyhorde.runtime.router import Router
@@ -96,7 +96,7 @@ class World:
 
     def token(self) -> str:
         self.count += 1
-        return f"{self.count:032x}"
+        return f"{self.count:012x}".ljust(32, "0")
 
 
 class Clock:
@@ -178,7 +178,7 @@ class FakeCluster:
         self.asked.append((seq, copies, what))
         try:
             async with asyncio.timeout(timeout):
-                while not self.copies_arrive:
+                while seq > 0 and not self.copies_arrive:
                     await self.changed(timeout)
         except TimeoutError:
             raise NotReplicated(what, ("b",), timeout) from None
@@ -253,14 +253,15 @@ class Stage:
             config, world, cluster, self.names, self.offers, self.codec, self.requests, self
         )
         self.cells: dict[str, Any] = {}
+        self._others: dict[str, Replica] = {}
         self.supervisor = Supervisor(self.parts, self.cells)
         self.router = Router(self.parts, self.cells)
         self.supervisor.caller = self.router
         self.starter = Starter(self.parts, self.supervisor)
-        self.registry = Registry(self.parts)
+        self.registry = Registry(self.parts, self.cells)
         self.face = SupervisorFace(self.parts, self.supervisor, self.starter, self.router)
 
-    async def __aenter__(self) -> Stage:
+    async def __aenter__(self) -> Self:
         self.supervisor.start()
         return self
 
@@ -272,7 +273,7 @@ class Stage:
 
     def other(self, name: str) -> Replica:
         """The replica of another node; what it writes is brought over with ``bring``."""
-        return Replica(f"boot-{name}")
+        return self._others.setdefault(name, Replica(f"boot-{name}"))
 
     def bring(self, replica: Replica) -> Joined:
         """What another replica knows arrives here."""
@@ -281,7 +282,9 @@ class Stage:
             new = self.replica.join(delta, self.world.wall())
             joined.keys |= new.keys
             joined.registers |= new.registers
-        self.names.learned(joined.keys, {k for table, k in joined.registers if table == SPECS})
+        specs = {key for table, key in joined.registers if table == SPECS}
+        states = {key for table, key in joined.registers if table == STATES}
+        self.names.learned(joined.keys, specs, states)
         return joined
 
     def take(self, replica: Replica) -> None:

@@ -14,6 +14,7 @@ from pyhorde.errors import InvalidName
 from pyhorde.runtime.record import (
     Claim,
     Ended,
+    Life,
     Spec,
     StateRecord,
     check_name,
@@ -24,7 +25,8 @@ from pyhorde.runtime.record import (
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-epochs = st.integers(0, 2**53)
+epochs = st.integers(0, 2**32 - 2)
+lives = st.builds(Life, st.integers(1, 2**20 - 1), texts)
 plain = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63) | texts | st.binary(max_size=20),
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(texts, inner, max_size=3),
@@ -33,29 +35,40 @@ plain = st.recursive(
 DOT = Dot("boot-a", 1)
 
 
-@given(st.builds(Spec, texts, st.binary(max_size=50), texts, texts, epochs, texts))
+@given(st.builds(Spec, texts, st.binary(max_size=50), texts, texts, epochs, lives))
 def test_a_spec_comes_out_as_it_went_in(spec: Spec):
     assert decode_spec(spec.encode()) == spec
 
 
-@given(st.builds(Ended, epochs, texts))
+@given(st.builds(Ended, epochs, texts, lives))
 def test_an_ended_name_comes_out_as_it_went_in(ended: Ended):
     assert decode_spec(ended.encode()) == ended
 
 
-@given(epochs, texts, texts, texts, st.none() | st.binary(max_size=50))
-def test_a_claim_comes_out_as_it_went_in(
-    epoch: int, node: str, process: str, kind: str, value: bytes | None
-):
-    data = encode_claim(epoch, node, process, kind, value)
-    assert decode_claim("key", DOT, data) == Claim("key", DOT, epoch, node, process, kind, value)
+values = st.none() | st.binary(max_size=50)
 
 
+@given(st.builds(Claim, texts, st.just(DOT), epochs, texts, texts, texts, lives, values))
+def test_a_claim_comes_out_as_it_went_in(claim: Claim):
+    assert decode_claim(claim.key, DOT, encode_claim(claim)) == claim
+
+
+life_numbers = st.integers(1, 2**20 - 1)
 answers = st.lists(st.tuples(texts, st.booleans(), st.binary(max_size=9)).map(list), max_size=4)
 
 
 @given(
-    st.builds(StateRecord, epochs, texts, epochs, texts, texts, st.binary(max_size=50), answers)
+    st.builds(
+        StateRecord,
+        epochs,
+        texts,
+        epochs,
+        texts,
+        texts,
+        st.binary(max_size=50),
+        answers,
+        life_numbers,
+    )
 )
 def test_a_state_comes_out_as_it_went_in(state: StateRecord):
     assert decode_state(state.encode()) == state
@@ -64,7 +77,7 @@ def test_a_state_comes_out_as_it_went_in(state: StateRecord):
 @given(st.binary(max_size=200) | plain.map(msgpack.packb))
 def test_bytes_that_are_no_record_are_nothing(data: bytes):
     for decoded in (decode_spec(data), decode_claim("k", DOT, data), decode_state(data)):
-        assert decoded is None or decoded.epoch is not None
+        assert decoded is None or isinstance(decoded.epoch, int)
 
 
 HOSTILE = [
@@ -81,12 +94,25 @@ HOSTILE = [
     b"\x81\x90\x01",
     msgpack.packb([2, "later version", {}]),
     msgpack.packb([1]),
-    msgpack.packb([1, "t", b"", "r", "d", "epoch", "s"]),
+    msgpack.packb([1, "t", b"", "r", "d", "epoch", 1, "s"]),
+    msgpack.packb([1, "t", b"", "r", "d", -1, 1, "s"]),
+    msgpack.packb([1, "t", b"", "r", "d", 2**40, 1, "s"]),
+    msgpack.packb([1, "t", b"", "r", "d", 1, 2**40, "s"]),
     msgpack.packb([0, 1]),
-    msgpack.packb(["epoch", "n", "p", "t", None]),
-    msgpack.packb([1, "n", "p", "t", "value"]),
-    msgpack.packb([1, "k", 1, "n", "r", "text", []]),
-    msgpack.packb([1, "k", 1, "n", "r", b"s", {}]),
+    msgpack.packb([0, 2**64 - 1, "r", 1, "s"]),
+    msgpack.packb([0, 1, "r", -1, "s"]),
+    msgpack.packb(["epoch", "n", "p", "t", 1, "s", None]),
+    msgpack.packb([1, "n", "p", "t", 1, "s", "value"]),
+    msgpack.packb([2**64 - 1, "n", "p", "t", 1, "s", None]),
+    msgpack.packb([1, "n", "p", "t", 2**64 - 1, "s", None]),
+    msgpack.packb([1, "k", 1, "n", "r", "text", [], 1]),
+    msgpack.packb([1, "k", 1, "n", "r", b"s", {}, 1]),
+    msgpack.packb([2**64 - 1, "k", 1, "n", "r", b"s", [], 1]),
+    msgpack.packb([1, "k", 1, "n", "r", b"s", [], 2**63]),
+    msgpack.packb([[], {}]),
+    msgpack.packb([{}, 1]),
+    msgpack.packb([2]),
+    msgpack.packb([None]),
 ]
 
 
@@ -99,8 +125,10 @@ def test_hostile_bytes_are_nothing(data: bytes):
 
 @pytest.mark.parametrize("cut", range(1, 10))
 def test_a_record_cut_short_is_nothing(cut: int):
-    assert decode_spec(Spec("t", b"a", "permanent", "none", 1, "s").encode()[:-cut]) is None
-    assert decode_claim("k", DOT, encode_claim(1, "n", "p", "t", b"value")[:-cut]) is None
+    life = Life(1, "start")
+    claim = Claim("k", DOT, 1, "n", "p", "t", life, b"value")
+    assert decode_spec(Spec("t", b"a", "permanent", "none", 1, life).encode()[:-cut]) is None
+    assert decode_claim("k", DOT, encode_claim(claim)[:-cut]) is None
 
 
 @pytest.mark.parametrize(
@@ -131,12 +159,21 @@ def test_what_is_no_name_is_refused_with_the_reason(name: Any, problem: str):
 
 def test_of_two_claims_the_higher_epoch_ranks_higher_and_then_the_boot():
     def rank(epoch: int, boot: str) -> tuple[int, str]:
-        return Claim("k", Dot(boot, 1), epoch, "n", "k", "t", None).rank
+        return Claim("k", Dot(boot, 1), epoch, "n", "k", "t", Life(1, "s"), None).rank
 
     assert rank(2, "a") > rank(1, "z")
     assert rank(1, "b") > rank(1, "a")
 
 
 def test_a_claim_is_a_processs_own_name_or_a_key_for_one():
-    assert Claim("k", DOT, 1, "n", "k", "t", None).is_process
-    assert not Claim("k", DOT, 1, "n", "p", "t", None).is_process
+    assert Claim("k", DOT, 1, "n", "k", "t", Life(1, "s"), None).is_process
+    assert not Claim("k", DOT, 1, "n", "p", "t", Life(1, "s"), None).is_process
+
+
+def spec(life: int, start_id: str = "s", epoch: int = 1) -> Spec:
+    return Spec("t", b"", "permanent", "none", epoch, Life(life, start_id))
+
+
+def test_the_end_of_a_life_beats_all_of_that_life_and_the_next_life_beats_the_end():
+    end = Ended(1, "over", Life(1, "s"))
+    assert spec(1, epoch=1).rank == spec(1, epoch=99).rank < end.rank < spec(2).rank

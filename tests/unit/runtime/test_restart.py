@@ -41,10 +41,29 @@ def test_the_first_restarts_come_at_once_and_then_each_waits_twice_as_long():
 def test_the_wait_is_bounded_and_the_process_is_never_given_up():
     budget = RestartBudget(CONFIG)
     now = 0.0
+    delays = []
     for _ in range(200):
-        delay = budget.delay(now)
-        now += delay
-    assert delay == CONFIG.restart_delay_max
+        delays.append(budget.delay(now))
+        now += delays[-1]
+    assert delays == sorted(delays)
+    assert delays[-1] == CONFIG.restart_delay_max
+
+
+def test_living_a_little_between_failures_does_not_shorten_the_wait():
+    budget = RestartBudget(CONFIG)
+    now, delays = 0.0, []
+    for _ in range(20):
+        delays.append(budget.delay(now))
+        now += delays[-1] + 1.2
+    assert delays == sorted(delays)
+    assert delays[-1] == CONFIG.restart_delay_max
+
+
+@pytest.mark.parametrize("most", [1, 3, 64, 200])
+def test_exactly_so_many_restarts_come_at_once(most: int):
+    budget = RestartBudget(RuntimeConfig(max_restarts=most))
+    delays = [budget.delay(0.0) for _ in range(most + 1)]
+    assert delays[:most] == [0.0] * most and delays[most] > 0
 
 
 def test_a_process_that_behaved_for_a_while_has_its_budget_back():

@@ -13,7 +13,7 @@ from pyhorde.config import NodeConfig
 from pyhorde.crdt import Replica
 from pyhorde.errors import NameNotFound
 from pyhorde.runtime.names import Names
-from pyhorde.runtime.record import SPECS, Spec
+from pyhorde.runtime.record import FIRST_LIFE, SPECS, Spec
 from pyhorde.runtime.registry import Entry
 
 
@@ -67,8 +67,8 @@ class FakeNode:
     def runs(self, name: str, on: str = "a", epoch: int = 1, type: str = "app:Counter") -> None:
         """A process of this name is run by node ``on``, and everyone knows it."""
         table = self.tables[on]
-        table.claim(name, epoch, name, type)
-        table.publish(name, Spec(type, b"", "permanent", "none", epoch, "start"))
+        table.claim(name, epoch, name, type, FIRST_LIFE)
+        table.publish(name, Spec(type, b"", "permanent", "none", epoch, FIRST_LIFE))
         self.sync(on)
 
     def sync(self, source: str) -> None:
@@ -81,7 +81,8 @@ class FakeNode:
             self.names.learned(joined.keys, specs)
 
     def registers(self, key: str, process: str, value: Any) -> None:
-        self.names.claim(key, 1, process, "app:Counter", self.codec.encode(value))
+        data = self.codec.encode(value)
+        self.names.claim(key, 1, process, "app:Counter", FIRST_LIFE, data)
 
     def _noted(self, *what: Any) -> None:
         self.seen.append(what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyhorde.errors import NotReplicated
+from pyhorde.runtime.record import FIRST_LIFE
 from tests.unit.web.conftest import Edge
 from tests.unit.web.fake_node import Badge
 
@@ -31,7 +32,7 @@ async def test_a_value_of_a_declared_type(edge: Edge):
 
 
 async def test_a_value_of_an_unknown_type_comes_as_its_bytes(edge: Edge):
-    edge.node.names.claim("k", 1, "m", "app:C", b"\xc1")
+    edge.node.names.claim("k", 1, "m", "app:C", FIRST_LIFE, b"\xc1")
     assert (await edge.get("/v1/registry/k"))["value"] == {"base64": "wQ=="}
 
 

@@ -1,0 +1,378 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pyhorde.cluster.effects import Send
+from pyhorde.cluster.messages import SyncAck, SyncData, SyncRequest
+from pyhorde.cluster.replication import Caught, Learned, Replication
+from pyhorde.config import ReplicationConfig
+from pyhorde.crdt import Delta, Replica
+
+CONFIG = ReplicationConfig()
+
+
+class Pair:
+    """Replicas wired together; messages wait until the test delivers them."""
+
+    def __init__(self, names: str = "ab", config: ReplicationConfig = CONFIG):
+        self.now = 100.0
+        self.cores = {n: Replication(Replica(n), config, random.Random(ord(n))) for n in names}
+        self.waiting: list[tuple[str, str, Any]] = []
+        self.sent: list[tuple[str, str, Any]] = []
+        self.effects: dict[str, list[Any]] = {n: [] for n in names}
+        for core in self.cores.values():
+            core.start(self.now)
+
+    def __getitem__(self, name: str) -> Replication:
+        return self.cores[name]
+
+    def replica(self, name: str) -> Replica:
+        return self.cores[name].replica
+
+    def run(self, name: str, effects: list[Any]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.sent.append((name, effect.boot, effect.message))
+                self.waiting.append((name, effect.boot, effect.message))
+            else:
+                self.effects[name].append(effect)
+
+    def link(self, one: str, other: str) -> None:
+        self.run(one, self[one].linked(other, self.now))
+        self.run(other, self[other].linked(one, self.now))
+
+    def deliver(self, loses: Callable[[Any], bool] = lambda _: False) -> None:
+        """Until nobody says anything any more."""
+        while self.waiting:
+            sender, to, message = self.waiting.pop(0)
+            if not loses(message):
+                self.run(to, self[to].received(sender, message, self.now, self.now))
+
+    def write(self, name: str, key: str = "k", value: bytes = b"v") -> None:
+        self.replica(name).add(key, value)
+        self[name].written(self.now)
+
+    def tick(self, name: str, seconds: float = CONFIG.push_delay) -> None:
+        self.now += seconds
+        self.run(name, self[name].tick(self.now))
+
+    def pushes(self, name: str) -> list[SyncData]:
+        return [
+            m for a, _, m in self.sent if a == name and isinstance(m, SyncData) and not m.answer
+        ]
+
+    def converged(self) -> bool:
+        return len({repr(core.replica.snapshot()) for core in self.cores.values()}) == 1
+
+
+@pytest.fixture
+def pair() -> Pair:
+    made = Pair()
+    made.write("a", "seed-a")
+    made.write("b", "seed-b")
+    made.link("a", "b")
+    made.deliver()
+    made.tick("a")
+    made.tick("b")
+    made.deliver()
+    made.sent.clear()
+    made.effects = {"a": [], "b": []}
+    return made
+
+
+def test_two_that_meet_exchange_what_each_lacks():
+    pair = Pair()
+    for i in range(50):
+        pair.write("a", f"from-a-{i}")
+        pair.write("b", f"from-b-{i}")
+    pair.link("a", "b")
+    pair.deliver()
+    assert pair.converged()
+    assert len(list(pair.replica("a").keys())) == 100
+    assert Caught("b") in pair.effects["a"] and Caught("a") in pair.effects["b"]
+    assert pair["a"].acked("b") == pair["b"].acked("a") == 50
+
+
+def test_two_empty_ones_that_meet_have_caught_up_as_well():
+    pair = Pair()
+    pair.link("a", "b")
+    pair.deliver()
+    assert pair.effects == {"a": [Caught("b")], "b": [Caught("a")]}
+
+
+def test_a_write_is_pushed_once_and_confirmed(pair: Pair):
+    pair.write("a")
+    pair.tick("a")
+    pair.deliver()
+    assert len(pair.pushes("a")) == 1
+    assert pair.converged()
+    assert pair["a"].acked("b") == pair.replica("a").seq == 2
+    (learned,) = pair.effects["b"]
+    assert isinstance(learned, Learned) and learned.joined.keys == {"k"}
+
+
+def test_writes_wait_a_moment_for_company(pair: Pair):
+    for i in range(10):
+        pair.write("a", f"k{i}")
+    assert pair["a"].next_deadline() == pair.now + CONFIG.push_delay
+    pair.run("a", pair["a"].tick(pair.now))
+    assert pair.sent == []
+    pair.tick("a")
+    pair.deliver()
+    assert len(pair.pushes("a")) == 1
+    assert pair.converged()
+
+
+def test_one_batch_is_in_flight_and_the_next_carries_all_that_came_meanwhile(pair: Pair):
+    pair.write("a", "first")
+    pair.tick("a")
+    for i in range(5):
+        pair.write("a", f"later-{i}")
+        pair.tick("a")
+    assert len(pair.pushes("a")) == 1
+    pair.deliver()
+    assert len(pair.pushes("a")) == 2
+    assert pair.converged()
+
+
+def test_what_a_peer_confirmed_grows_only_with_its_word(pair: Pair):
+    pair.write("a")
+    pair.tick("a")
+    assert pair["a"].acked("b") == 1
+    pair.deliver(loses=lambda message: isinstance(message, SyncAck))
+    assert pair.converged()
+    assert pair["a"].acked("b") == 1
+
+
+def test_an_old_confirmation_takes_nothing_back(pair: Pair):
+    pair["a"].received("b", SyncAck({"a": 0}), pair.now, pair.now)
+    assert pair["a"].acked("b") == 1
+    assert pair["a"].received("b", SyncAck({}), pair.now, pair.now) == []
+    assert pair["a"].acked("b") == 1
+
+
+def test_a_peer_without_a_link_has_confirmed_nothing(pair: Pair):
+    pair["a"].unlinked("b")
+    pair["a"].unlinked("b")
+    assert pair["a"].acked("b") == 0
+    assert pair["a"].received("b", SyncAck({"a": 1}), pair.now, pair.now) == []
+
+
+@pytest.mark.parametrize("kind", [SyncData, SyncAck])
+def test_what_was_lost_is_repaired_when_the_other_asks(pair: Pair, kind: type):
+    pair.write("a")
+    pair.tick("a")
+    pair.deliver(loses=lambda message: isinstance(message, kind))
+    pair.write("a", "k2")
+    pair.tick("b", 2 * CONFIG.sync_interval)
+    pair.deliver()
+    assert pair.converged()
+    assert pair["a"].acked("b") == 3
+
+
+@pytest.mark.parametrize("kind", [SyncData, SyncAck])
+def test_a_push_whose_fate_is_unknown_is_given_up_with_the_next_exchange(pair: Pair, kind: type):
+    pair.write("a")
+    pair.tick("a")
+    pair.deliver(loses=lambda message: isinstance(message, kind))
+    pair.tick("a", 2 * CONFIG.sync_interval)
+    pair.deliver()
+    pair.write("a", "k2")
+    pair.tick("a")
+    pair.deliver()
+    assert pair.converged()
+    assert pair["a"].acked("b") == 3
+
+
+def test_a_gap_is_noticed_and_filled_at_once(pair: Pair):
+    pair.write("a", "k1")
+    (lost,) = pair.replica("a").own_deltas(1)
+    pair.write("a", "k2")
+    (late,) = pair.replica("a").own_deltas(2)
+    assert lost != late
+    message = SyncData(late.to_wire(), last=True, answer=False)
+    pair.run("b", pair["b"].received("a", message, pair.now, pair.now))
+    assert any(isinstance(m, SyncRequest) for _, _, m in pair.sent)
+    pair.deliver()
+    assert pair.converged()
+
+
+def test_messages_that_arrive_twice_change_nothing_more(pair: Pair):
+    pair.write("a")
+    pair.tick("a")
+    pair.waiting *= 2
+    pair.deliver()
+    assert pair.converged()
+    assert len(pair.effects["b"]) == 1
+
+
+def test_whoever_comes_back_gets_what_it_missed(pair: Pair):
+    for name, other in ("ab", "ba"):
+        pair[name].unlinked(other)
+    for i in range(3):
+        pair.write("a", f"meanwhile-{i}")
+    pair.tick("a")
+    assert pair.sent == []
+    pair.link("a", "b")
+    pair.deliver()
+    assert pair.converged()
+    assert pair["a"].acked("b") == 4
+
+
+def test_before_a_peer_has_said_what_it_knows_nothing_is_pushed():
+    pair = Pair()
+    pair.link("a", "b")
+    pair.write("a")
+    pair.tick("a")
+    assert pair.pushes("a") == []
+    pair.deliver()
+    assert pair.converged()
+
+
+def test_large_deltas_travel_in_pieces():
+    pair = Pair(config=ReplicationConfig(chunk_bytes=1024))
+    for i in range(100):
+        pair.write("a", f"k{i}", b"x" * 100)
+    pair.link("a", "b")
+    pair.deliver()
+    answers = [m for a, _, m in pair.sent if a == "a" and isinstance(m, SyncData)]
+    assert len(answers) > 5
+    assert [m.last for m in answers].count(True) == 1
+    for i in range(100):
+        pair.write("a", f"more{i}", b"x" * 100)
+    pair.tick("a")
+    pair.deliver()
+    assert pair.converged()
+    assert pair["a"].acked("b") == 200
+
+
+def test_news_of_a_third_node_passes_through_and_the_own_pushes_go_on():
+    """What was answered from others' logs alone leaves nothing of the own in flight."""
+    pair = Pair("abc")
+    pair.write("c", "from-c")
+    pair.link("a", "c")
+    pair.deliver()
+    pair.link("a", "b")
+    pair.deliver()
+    assert pair.converged()
+    pair.write("a", "from-a")
+    pair.tick("a")
+    pair.deliver()
+    assert pair.converged()
+    assert pair["a"].acked("b") == 1
+
+
+def test_it_is_known_who_has_told_all_it_knew():
+    pair = Pair("abc")
+    pair["b"].settled = True
+    pair.link("a", "b")
+    assert pair["a"].asking("b", pair.now)
+    assert pair["a"].heard() == (False, False)
+    assert pair["a"].lagging(pair.now) == ["b"]
+    pair.deliver()
+    assert not pair["a"].asking("b", pair.now)
+    assert pair["a"].heard() == (True, True)
+    assert pair["a"].lagging(pair.now) == []
+    pair.link("a", "c")
+    assert pair["a"].heard() == (False, True)
+    pair.deliver()
+    assert pair["c"].heard() == (True, False)
+    assert not pair["a"].asking("nobody", 0.0)
+
+
+def test_an_answer_counts_from_the_moment_of_its_request(pair: Pair):
+    pair.run("a", pair["a"].ask("b", 200.0))
+    pair.run("a", pair["a"].ask("b", 300.0))
+    assert pair["a"].asking("b", 300.0)
+    assert not pair["a"].asking("b", 300.1)
+    pair.deliver()
+    assert pair["a"].lagging(300.0) == []
+    assert pair["a"].lagging(300.1) == ["b"]
+
+
+def test_messages_after_the_end_of_the_link_leave_no_trace(pair: Pair):
+    for name, other in ("ab", "ba"):
+        pair[name].unlinked(other)
+    data = SyncData(Delta().to_wire(), last=True, answer=True)
+    for message in (SyncRequest({}), SyncAck({"a": 1}), data):
+        pair["a"].received("b", message, pair.now, pair.now)
+    assert pair["a"].acked("b") == 0
+    assert pair["a"].heard() == (True, False)
+
+
+def test_vectors_are_exchanged_now_and_then_with_a_random_peer():
+    pair = Pair("abc")
+    pair.link("a", "b")
+    pair.link("a", "c")
+    pair.deliver()
+    pair.sent.clear()
+    for _ in range(200):
+        pair.tick("a", 0.1)
+    pair.waiting.clear()
+    asked = [to for a, to, m in pair.sent if a == "a" and isinstance(m, SyncRequest)]
+    assert len(asked) == pytest.approx(20, abs=4)
+    assert set(asked) == {"b", "c"}
+
+
+def test_alone_the_turn_passes():
+    pair = Pair("a")
+    pair.tick("a", 5.0)
+    assert pair.sent == []
+    assert pair["a"].next_deadline() > pair.now
+
+
+GOOD = Delta().to_wire()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        SyncRequest({"a": -1}),
+        SyncRequest({"a": 2**53}),
+        SyncRequest({"a": True}),
+        SyncRequest({"a": 1.0}),
+        SyncRequest({7: 1}),
+        SyncRequest([]),
+        SyncRequest(dict.fromkeys(map(str, range(100_001)), 1)),
+        SyncAck({"a": "1"}),
+        SyncAck({None: 1}),
+        SyncData([], last=True, answer=False),
+        SyncData([*GOOD, 1], last=True, answer=False),
+        SyncData([[], [["a", 5, 1, [], [], True, None]]], last=True, answer=False),
+        "no message",
+    ],
+    ids=range(13),
+)
+def test_a_malformed_message_is_refused_and_changes_nothing(pair: Pair, message: object):
+    vector, acked = pair.replica("a").vector, pair["a"].acked("b")
+    with pytest.raises(ValueError, match=r"vector|delta|segment|no replication message"):
+        pair["a"].received("b", message, pair.now, pair.now)
+    assert (pair.replica("a").vector, pair["a"].acked("b")) == (vector, acked)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_whatever_is_lost_or_doubled_all_converge(seed: int):
+    rng = random.Random(seed)
+    pair = Pair("abc")
+    for one, other in ("ab", "bc", "ac"):
+        pair.link(one, other)
+    for step in range(60):
+        name = rng.choice("abc")
+        pair.write(name, f"key-{rng.randrange(5)}", b"%d" % step)
+        pair.tick(name, rng.choice([0.001, 0.3]))
+        pair.deliver(loses=lambda _: rng.random() < 0.4)
+    for _ in range(30):
+        for name in "abc":
+            pair.tick(name, CONFIG.sync_interval)
+            pair.deliver()
+    assert pair.converged()
+    assert all(
+        pair[one].acked(other) == pair.replica(one).seq
+        for one in "abc"
+        for other in "abc"
+        if one != other
+    )

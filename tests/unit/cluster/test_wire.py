@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyhorde.cluster.handshake import HANDSHAKE, Confirm, Hello, Refusal, Welcome
+from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, Ping
+from pyhorde.cluster.wire import MAX_FRAME_BYTES, Lane, Wire
+from pyhorde.errors import ProtocolError
+from pyhorde.runtime.messages import RUNTIME_MESSAGES
+
+ALL = (*MEMBERSHIP_MESSAGES, *REPLICATION_MESSAGES, *RUNTIME_MESSAGES)
+PEER = Wire(MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, RUNTIME_MESSAGES)
+
+SAMPLES: dict[str, Any] = {
+    "int": 7,
+    "str": "text",
+    "bytes": b"data",
+    "bool": True,
+    "float": 1.5,
+    "list[Any]": [1, ["x"], {"k": b"v"}],
+    "dict[str, Any]": {"a": 1},
+    "Any": [None],
+}
+
+
+def sample(annotation: str) -> Any:
+    return SAMPLES[annotation.split(" | ", maxsplit=1)[0]]
+
+
+def example(cls: type) -> Any:
+    return cls(*(sample(str(field.type)) for field in fields(cls)))
+
+
+@pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
+def test_every_message_between_nodes_survives_the_wire(cls: type):
+    assert list(PEER.decode(PEER.encode(example(cls)))) == [example(cls)]
+
+
+@pytest.mark.parametrize("cls", [Hello, Welcome, Refusal, Confirm])
+def test_every_message_of_the_handshake_survives_the_wire(cls: type):
+    assert list(HANDSHAKE.decode(HANDSHAKE.encode(example(cls)))) == [example(cls)]
+
+
+@pytest.mark.parametrize(
+    "cls", [c for c in (*ALL, Refusal) if any("| None" in str(f.type) for f in fields(c))]
+)
+def test_what_may_be_none_may_be_none(cls: type):
+    wire = HANDSHAKE if cls is Refusal else PEER
+    values = [None if "| None" in str(f.type) else sample(str(f.type)) for f in fields(cls)]
+    assert list(wire.decode(wire.encode(cls(*values)))) == [cls(*values)]
+
+
+@pytest.mark.parametrize("cls", [*ALL, Hello, Welcome, Refusal, Confirm])
+def test_every_field_is_checked(cls: type):
+    wire = PEER if cls in ALL else HANDSHAKE
+    good = [getattr(example(cls), field.name) for field in fields(cls)]
+    for position, field in enumerate(fields(cls)):
+        if str(field.type) == "Any":
+            continue
+        wrong: Any = 7 if "str" in str(field.type).split("[")[0] else "wrong"
+        values = [*good[:position], wrong, *good[position + 1 :]]
+        with pytest.raises(ProtocolError, match=f"{cls.__name__}.{field.name}"):
+            list(wire.decode(msgpack.packb([cls.tag, *values])))
+
+
+@pytest.mark.parametrize("cls", [*ALL, Hello, Welcome, Refusal, Confirm])
+def test_one_field_too_few_or_too_many_is_refused(cls: type):
+    wire = PEER if cls in ALL else HANDSHAKE
+    good = [cls.tag, *(getattr(example(cls), field.name) for field in fields(cls))]
+    for values in (good[:-1], [*good, 1]):
+        with pytest.raises(ProtocolError, match="fields, not"):
+            list(wire.decode(msgpack.packb(values)))
+
+
+def test_tags_are_unique_and_their_lanes_fit():
+    tags = [cls.tag for cls in (*ALL, Hello, Welcome, Refusal, Confirm)]
+    assert len(set(tags)) == len(tags)
+    assert all(cls.lane is Lane.CONTROL for cls in MEMBERSHIP_MESSAGES)
+
+
+PING = PEER.encode(Ping(1, "x", []))
+
+
+def test_several_messages_may_share_a_frame():
+    assert list(PEER.decode(PING * 3)) == [Ping(1, "x", [])] * 3
+    assert list(PEER.decode(b"")) == []
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        msgpack.packb(7),
+        msgpack.packb({}),
+        msgpack.packb([]),
+        msgpack.packb(["1"]),
+        msgpack.packb([None]),
+        msgpack.packb([999]),
+        msgpack.packb([-1]),
+        msgpack.packb([60, 1, "c", [], "n"]),
+        PING[:-1],
+        PING + b"\xc1",
+        PING + b"\x94",
+        PING + b"\x00",
+        b"\xc1",
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xff",
+        b"\x94\x01\x01\xa1\xff\x90",
+        b"\x94\x01\x01\xa1x\x91\x81\x90\x01",
+        b"\x91" * 5000,
+        b"\x94\x01\x01\xa1x" + b"\x91" * 5000 + b"\xc0",
+        b"\x81" * 5000,
+        b"\xc4" * (MAX_FRAME_BYTES + 1),
+    ],
+    ids=range(21),
+)
+def test_what_is_no_frame_is_a_protocol_error(frame: bytes):
+    with pytest.raises(ProtocolError):
+        list(PEER.decode(frame))
+
+
+def test_what_came_before_the_error_was_delivered():
+    messages = PEER.decode(PING + msgpack.packb([999]))
+    assert next(messages) == Ping(1, "x", [])
+    with pytest.raises(ProtocolError):
+        next(messages)
+
+
+@pytest.mark.parametrize("value", [True, 1.0, None, "1"])
+def test_a_number_is_neither_a_truth_value_nor_a_fraction(value: object):
+    with pytest.raises(ProtocolError, match=r"Ping\.seq"):
+        list(PEER.decode(msgpack.packb([1, value, "x", []])))
+
+
+@given(frame=st.binary(max_size=200))
+def test_random_bytes_are_messages_or_a_protocol_error(frame: bytes):
+    with contextlib.suppress(ProtocolError):
+        list(PEER.decode(frame))
+
+
+@dataclass(frozen=True, slots=True)
+class Fraction:
+    tag: ClassVar[int] = 1
+    lane: ClassVar[Lane] = Lane.BULK
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    tag: ClassVar[int] = 1
+    lane: ClassVar[Lane] = Lane.BULK
+    value: Any
+
+
+@pytest.mark.parametrize("value", [None, True, 1.5, "text", [1, {"a": b"b"}]])
+def test_an_open_field_takes_any_plain_value(value: object):
+    wire = Wire((Open,))
+    assert list(wire.decode(wire.encode(Open(value)))) == [Open(value)]
+
+
+def test_a_fraction_may_be_whole_but_no_truth_value():
+    wire = Wire((Fraction,))
+    assert list(wire.decode(msgpack.packb([1, 2]))) == [Fraction(2)]
+    with pytest.raises(ProtocolError):
+        list(wire.decode(msgpack.packb([1, True])))
+
+
+def test_two_messages_cannot_share_a_tag():
+    with pytest.raises(ValueError, match="two messages have the tag 1"):
+        Wire(MEMBERSHIP_MESSAGES, (Fraction,))
+
+
+@dataclass(frozen=True, slots=True)
+class Strange:
+    tag: ClassVar[int] = 1
+    lane: ClassVar[Lane] = Lane.BULK
+    value: complex
+
+
+def test_a_field_that_cannot_be_checked_is_an_error_when_the_wire_is_made():
+    with pytest.raises(TypeError, match="cannot be a"):
+        Wire((Strange,))
