@@ -68,9 +68,37 @@ _HOME = {
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
-__all__ = (  # noqa: PLE0604 - computed from the table above, checked by a test
+__all__ = (
+    "BadArguments",
+    "CallTimeout",
+    "CannotTravel",
+    "ConfigError",
+    "HordeError",
+    "Ignore",
+    "Indeterminate",
+    "MailboxFull",
+    "MembershipConfig",
+    "NameNotFound",
+    "NameTaken",
+    "NoQuorum",
+    "Node",
+    "NodeClosed",
+    "NodeConfig",
+    "NodeDraining",
+    "NotReplicated",
+    "Process",
+    "ProcessExited",
+    "Ref",
+    "RemoteError",
+    "ReplicationConfig",
+    "Resume",
+    "RuntimeConfig",
+    "StartFailed",
+    "UnknownMethod",
+    "UnknownType",
     "__version__",
-    *sorted(_MODULE_OF),
+    "call",
+    "cast",
 )
 
 

@@ -424,7 +424,7 @@ def drain(client: Client, node: str | None) -> None:
         if (line := output.progress(seen)) != said:
             output.note(said := line)
     _show(seen, lambda: output.note(f"{seen['node']} has left"))
-    if seen["state"] == "left" and seen["remaining"]:
+    if seen["remaining"]:
         output.note(f"not handed off: {', '.join(seen['remaining'])}")
         click.get_current_context().exit(1)
 

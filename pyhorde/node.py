@@ -14,7 +14,7 @@ from pyhorde.cluster.member import Member, View
 from pyhorde.cluster.real import RealWorld
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Joined, Replica
-from pyhorde.errors import HordeError, NodeClosed, NotReady
+from pyhorde.errors import ConfigError, HordeError, NodeClosed, NotReady
 from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.draining import Drain, Drained
 from pyhorde.runtime.faces import ClusterFace, SupervisorFace
@@ -56,6 +56,8 @@ class Node:
         **options: Any,
     ) -> None:
         if config is None:
+            if name is None:
+                raise ConfigError("name", "every node needs one", 'for example Node(name="a")')
             given = {"name": name, "bind": bind, "peers": tuple(peers) or None, **options}
             config = NodeConfig(**{k: v for k, v in given.items() if v is not None})
         elif name is not None or bind is not None or peers or options:
@@ -69,6 +71,14 @@ class Node:
         self._draining: asyncio.Task[Drained] | None = None
         self._closed: asyncio.Future[HordeError | None] | None = None
         self._failure: HordeError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Parts exist once the node has been started."""
+        if name in ("registry", "supervisor", "cluster", "router", "names", "cluster_parts"):
+            raise RuntimeError(
+                f"node.{name}: the node has not been started; use `async with Node(...) as node`"
+            )
+        raise AttributeError(name)
 
     # ---- life --------------------------------------------------------------------------------
 
@@ -170,11 +180,16 @@ class Node:
         assert self._draining is not None
         return await asyncio.shield(self._draining)
 
-    def begin_drain(self) -> None:
-        """Start to drain in the background."""
+    def begin_drain(self, linger: float = 0.0) -> None:
+        """Start to drain in the background.
+
+        ``linger``: seconds to go on answering after having left, for those who watch from outside.
+        """
+        if self._draining is None and self.state in ("ready", "joining"):
+            self._drain = Drain(self._parts, self._supervisor)
         if self._draining is None:
             self._draining = asyncio.get_running_loop().create_task(
-                self._drain_and_leave(), name="drain"
+                self._drain_and_leave(linger), name="drain"
             )
 
     @property
@@ -182,17 +197,17 @@ class Node:
         """How far a drain is; None when none was asked for."""
         return self._drain.result.progress() if self._drain is not None else None
 
-    async def _drain_and_leave(self) -> Drained:
-        if self.state not in ("ready", "joining"):
+    async def _drain_and_leave(self, linger: float) -> Drained:
+        if self._drain is None:
             raise NodeClosed(self.config.name)
         self.state = "draining"
-        self._drain = Drain(self._parts, self._supervisor)
         result = await self._drain.run(self.config.runtime.drain_timeout)
         await self._parts.requests.settled(1.0)
         await self.cluster_parts.leave()
         self.state = "left"
         fields = {"moved": result.moved, "left_behind": len(result.left_behind)}
         log.info("left", extra={"fields": fields})
+        await asyncio.sleep(linger)
         await self.aclose()
         return result
 

@@ -23,6 +23,9 @@ class Tasks:
         task.add_done_callback(self._done)
         return task
 
+    def __len__(self) -> int:
+        return len(self._running)
+
     async def settled(self, timeout: float | None = None) -> None:
         """Wait until those that run now have ended, or ``timeout`` seconds are over."""
         if self._running:

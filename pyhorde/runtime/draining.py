@@ -47,7 +47,8 @@ class Drain:
     def __init__(self, parts: Parts, supervisor: Supervisor) -> None:
         self._parts = parts
         self._supervisor = supervisor
-        self.result = Drained()
+        names = {cell.name for cell in supervisor.local()}
+        self.result = Drained(total=len(names), remaining=names)
 
     async def run(self, timeout: float) -> Drained:
         """Hand everything over within ``timeout`` seconds; what stayed is named in the result."""

@@ -90,15 +90,18 @@ class SupervisorFace:
         return len(self._parts.names.processes())
 
     async def wait_for_quorum(self, timeout: float, members: int | None = None) -> None:
-        """Wait until ``members`` nodes are alive (default: more than half of all known ones).
+        """Wait until ``members`` nodes are alive.
+
+        The default is more than half of all addresses that are known as a member's or configured
+        as a peer's.
 
         Raises ``NoQuorum``.
         """
         deadline = self._parts.world.now() + timeout
         while True:
             view = self._parts.cluster.view
-            known = {m.name for m in view.members} | set(self._parts.config.peers)
-            needed = members or max(len(view.members), len(known - {view.me.name})) // 2 + 1
+            known = {m.address for m in view.members} | set(self._parts.config.peers)
+            needed = members or len(known) // 2 + 1
             present = len(view.present)
             if present >= needed:
                 return

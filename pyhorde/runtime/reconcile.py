@@ -12,7 +12,8 @@ In order:
 3. Two visible claims of the spec's life: the higher (epoch, boot) lives, the other yields to it.
 4. An owner that is left over from a conflict, whose epoch others have passed meanwhile, or beside
    whom a state was saved that nobody took in (*strays*: its writer is gone), takes in what was
-   saved and claims the name anew above every epoch known.
+   saved and claims the name anew above every epoch known. Where the writer may only be about to be
+   seen again, and to hand its state over itself, that waits ``adopt_delay``.
 5. An owner that was started at once with another one, on the other side of a split, publishes its
    own spec if the other's is in place: the process that lives is the one that is described.
 6. No visible claim: the name is an *orphan*, and the node that placement names takes it, with an
@@ -22,6 +23,7 @@ In order:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -63,6 +65,8 @@ class Situation:
     orphan_since: float
     now: float
     adopt_delay: float
+    odd_since: float = -math.inf
+    """Since when there have been strays, or a higher epoch than the owner's, without a break."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +150,11 @@ def _contest(s: Situation, spec: Spec) -> Action:
         return Nothing()
     if valid[0].boot != s.boot:
         return Nothing() if s.phase is CellPhase.YIELDING else Yield(valid[0])
-    if valid[0].epoch < s.floor or s.strays or s.phase is CellPhase.YIELDING:
+    if s.phase is CellPhase.YIELDING:
         return Reclaim()
+    if valid[0].epoch < s.floor or s.strays:
+        settled = s.odd_since + s.adopt_delay
+        return Reclaim() if s.now >= settled else AskAgain(settled)
     return Nothing() if s.life == spec.life else Republish()
 
 

@@ -56,6 +56,7 @@ class Supervisor:
         """Names about to be taken over, while it is asked what others know of them."""
         self._loaded: dict[str, list[Copy]] = {}
         """What the process was started from, until that is saved as this node's own copy."""
+        self._odd_since: dict[str, float] = {}
         self._dirty: set[str] = set()
         self._scheduled = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -117,6 +118,7 @@ class Supervisor:
             self.phases.pop(cell.name, None)
             self._durables.pop(cell.name).cancel()
             self._loaded.pop(cell.name, None)
+            self._odd_since.pop(cell.name, None)
             self._budgets.pop(cell.name, None)
             self.look_at({cell.name})
 
@@ -201,6 +203,12 @@ class Supervisor:
         state = names.state(name) if orphan else None
         cell = self.cells.get(name)
         phase = self.phases.get(name, CellPhase.NONE)
+        strays = cell is not None and bool(self.strays(cell))
+        now = parts.world.now()
+        if cell is not None and (strays or floor > cell.epoch):
+            self._odd_since.setdefault(name, now)
+        else:
+            self._odd_since.pop(name, None)
         return Situation(
             spec=spec,
             claims=claims,
@@ -212,10 +220,11 @@ class Supervisor:
             traces=orphan and names.traces(name),
             graceful=state is not None and state.kind == "graceful" and state.epoch == floor,
             floor=floor,
-            strays=cell is not None and bool(self.strays(cell)),
+            strays=strays,
             orphan_since=names.orphans.get(name, 0.0),
-            now=parts.world.now(),
+            now=now,
             adopt_delay=parts.config.runtime.adopt_delay,
+            odd_since=self._odd_since.get(name, now),
         )
 
     def _act(self, name: str, action: reconcile.Action) -> None:
@@ -381,14 +390,24 @@ class Supervisor:
             if self.phases.get(cell.name) is not CellPhase.ACTIVE:
                 return
             self._durables[cell.name].save(cell)
+        while self.phases.get(cell.name) is CellPhase.ACTIVE:
+            try:
+                resume, answers = self._local_resume(cell, reason)
+            except CannotTravel as unreadable:
+                self._unreadable(cell.name, unreadable)
+                await asyncio.sleep(SWEEP)
+            else:
+                self._restart(cell, resume, answers)
+                return
+
+    def _local_resume(self, cell: Cell, reason: str) -> tuple[Resume, Answers]:
+        """What a process that crashed here starts from."""
         saved = self.parts.names.state(cell.name)
-        state, version, answers = None, 0, []
-        if saved is not None and cell.cls.durability != "none":
-            state = self.parts.codec.decode(saved.state, f"the state of {cell.name!r}")
-            version, answers = saved.version, saved.answers
         node = self.parts.config.name
-        resume = Resume("restart", state, version, cell.epoch, node, reason)
-        self._restart(cell, resume, answers)
+        if saved is None or cell.cls.durability == "none":
+            return Resume("restart", None, 0, cell.epoch, node, reason), []
+        state = self.parts.codec.decode(saved.state, f"the state of {cell.name!r}")
+        return Resume("restart", state, saved.version, cell.epoch, node, reason), saved.answers
 
     async def terminate(self, cell: Cell, reason: str) -> None:
         """Run the instance's ``terminate`` within its ``shutdown``; failures are logged."""

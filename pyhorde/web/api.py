@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FLUSH_TIMEOUT: Final = 5.0
 """Seconds a write of metadata may take to reach every live member."""
 
+LINGER: Final = 1.0
+"""Seconds a drained node goes on answering, so that its last progress can be read."""
+
 HEARSAY_TIMEOUT: Final = 1.0
 """Seconds that news of a process started on another node may take to get here."""
 
@@ -123,7 +126,7 @@ class Api:
         return answer({"members": self._members()})
 
     async def drain(self, request: web.Request) -> web.Response:
-        self._node.begin_drain()
+        self._node.begin_drain(linger=LINGER)
         progress = self._node.drain_progress or {}
         return answer({**progress, "node": self._node.config.name, "state": "draining"}, 202)
 

@@ -361,3 +361,18 @@ def test_the_library_example_prints_what_it_says():
     )
     assert done.stdout.split() == said, done.stderr
     assert len(said) == 3
+
+
+def test_the_simulated_cluster_prints_what_it_says():
+    found = blocks("docs/how-to/test-and-debug.md", "python")
+    (script,) = (block for block in found if "SimCluster" in block)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.stdout.split() == re.findall(r"print\(.*\)  # (\d+)", script), done.stderr
+    assert done.stdout.split() == ["2"]

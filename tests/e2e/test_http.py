@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 from tests.e2e.machines import COUNTER, Machine, Machines
@@ -14,19 +15,23 @@ async def raw(node: Machine, *parts: bytes) -> tuple[int, dict[str, str], Any]:
     host, _, port = node.address.partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     async with asyncio.timeout(30):
-        try:
+        with suppress(ConnectionError):
             for part in parts:
                 writer.write(part)
                 await writer.drain()
-        except ConnectionError:
-            pass
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         first, *lines = head.strip().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in lines)
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-    writer.close()
+    await closed(writer)
     status = int(first.split()[1])
     return status, headers, json.loads(body) if body else None
+
+
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 def request(verb: str, path: str, body: bytes = b"", **headers: str) -> bytes:
@@ -141,7 +146,7 @@ async def test_what_is_no_http_does_not_disturb_the_node(machines: Machines):
         writer.write_eof()
         async with asyncio.timeout(30):
             assert b"Traceback" not in await reader.read()
-        writer.close()
+        await closed(writer)
     assert await machines.sees(a, {"a": "alive"})
     assert "Traceback" not in a.err
 
@@ -160,7 +165,7 @@ async def test_metrics_and_index(machines: Machines):
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(request("GET", "/metrics"))
     text = (await reader.read()).decode()
-    writer.close()
+    await closed(writer)
     assert "pyhorde_members_present 1.0" in text
     status, _, index = await raw(a, request("GET", "/"))
     assert (status, index["node"]) == (200, "a")

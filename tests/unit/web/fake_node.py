@@ -143,7 +143,7 @@ class FakeNode:
     async def flush(self, timeout: float) -> None:
         self._noted("flush", timeout)
 
-    def begin_drain(self) -> None:
+    def begin_drain(self, linger: float = 0.0) -> None:
         self._noted("drain")
         self.drain_progress = {"total": 2, "moved": 0, "remaining": ["x", "y"]}
 
