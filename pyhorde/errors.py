@@ -197,7 +197,8 @@ class NameTaken(RegistryError):
     http_status: ClassVar[int] = 409
 
     def __str__(self) -> str:
-        return f"the name {self.name!r} is taken: it runs on node {self.owner!r}"
+        where = f"it runs on node {self.owner!r}" if self.owner else "it is being taken over"
+        return f"the name {self.name!r} is taken: {where}"
 
 
 @dataclass(eq=False, repr=False)

@@ -113,7 +113,7 @@ class Starter:
             raise ProcessExited(name, ended.reason)
         holder = names.holder(name)
         if spec is not None or holder is not None:
-            raise NameTaken(name, holder.node if holder is not None else "")
+            raise NameTaken(name, holder.node if holder is not None else names.last_owner(name))
         return False
 
     async def _start_here(self, name: str, type_name: str, arguments: bytes, start_id: str) -> None:

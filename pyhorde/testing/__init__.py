@@ -5,7 +5,7 @@ seed gives the same run, event by event.
 """
 
 from pyhorde.testing.cluster import SimCluster
-from pyhorde.testing.loop import Deadlock, OutsideWorld, SimLoop
+from pyhorde.testing.loop import Deadlock, Livelock, OutsideWorld, SimLoop
 from pyhorde.testing.network import SimNetwork
 
-__all__ = ("Deadlock", "OutsideWorld", "SimCluster", "SimLoop", "SimNetwork")
+__all__ = ("Deadlock", "Livelock", "OutsideWorld", "SimCluster", "SimLoop", "SimNetwork")

@@ -25,6 +25,8 @@ from pyhorde.testing.network import MachineNetwork, SimNetwork
 
 EPOCH_START = 1_700_000_000.0
 PORT = 7411
+START_LIMIT = 120.0
+"""A node that is not ready after so many (virtual) seconds never will be."""
 
 
 class SimWorld:
@@ -108,7 +110,8 @@ class SimCluster:
         node = Node(config=config, processes=self._processes, world=world)
         machine.node, machine.key = node, world.key
         self.network.power(name)
-        await self.loop.run_as(machine.key, node.start())
+        async with asyncio.timeout(START_LIMIT):
+            await self.loop.run_as(machine.key, node.start())
         return node
 
     async def start_all(self) -> None:

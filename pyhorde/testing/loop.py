@@ -37,6 +37,13 @@ class Deadlock(RuntimeError):
     """Nothing is ready and nothing ever will be."""
 
 
+class Livelock(RuntimeError):
+    """Callbacks run on and on without the clock moving."""
+
+
+STILL_LIMIT = 1_000_000
+
+
 class SimLoop(asyncio.AbstractEventLoop):
     """The loop. ``seed`` decides every interleaving between machines."""
 
@@ -52,6 +59,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._tasks: list[asyncio.Task[Any]] = []
         self._closed = False
         self._running = False
+        self._still = 0
         self._trace = blake2b(digest_size=16)
         self.steps = 0
         self.failures: list[dict[str, Any]] = []
@@ -112,6 +120,11 @@ class SimLoop(asyncio.AbstractEventLoop):
         machines.sort()
         machine = machines[self._rng.randrange(len(machines))] if machines[1:] else machines[0]
         handle = self._ready[machine].popleft()
+        self._still += 1
+        if self._still > STILL_LIMIT:
+            raise Livelock(
+                f"the clock stands at {self._now:.6f} and {machine!r} goes on: {handle!r}"
+            )
         if not handle.cancelled():
             self.steps += 1
             self._trace.update(f"{self._now:.9f}{machine}".encode())
@@ -128,6 +141,7 @@ class SimLoop(asyncio.AbstractEventLoop):
                 held.append((stalled, sequence, machine, handle))
                 continue
             self._now = max(self._now, when)
+            self._still = 0
             self._ready.setdefault(machine, deque()).append(handle)
             break
         else:
