@@ -38,7 +38,7 @@ class Cells(Protocol):
 
     def durable(self, cell: Cell) -> Durable: ...
 
-    def renew(self, cell: Cell) -> None: ...
+    def renew(self, cell: Cell) -> bool: ...
 
     def strays(self, cell: Cell) -> list[Copy]: ...
 
@@ -87,8 +87,8 @@ class Conflicts:
             await self._absorb(cell, copy)
         if self._supervisor.cells.get(cell.name) is not cell:
             return
-        self._supervisor.renew(cell)
-        self._parts.names.forget(cell.name, taken)
+        if self._supervisor.renew(cell):
+            self._parts.names.forget(cell.name, taken)
         self._supervisor.phases[cell.name] = CellPhase.ACTIVE
         cell.thaw()
         fields = {"name": cell.name, "epoch": cell.epoch, "merged": len(taken)}
@@ -161,7 +161,7 @@ class Conflicts:
             )
             await cell.merge(other, request.answers)
         if self._supervisor.phases.get(request.name) is CellPhase.ACTIVE:
-            self._supervisor.renew(cell)
+            _ = self._supervisor.renew(cell)
         fields = {"name": request.name, "loser": request.node, "epoch": request.epoch}
         log.info("merged", extra={"fields": fields})
         return b""

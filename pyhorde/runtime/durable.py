@@ -62,14 +62,14 @@ class Durable:
         self._write(cell, "checkpoint")
         await self._replicated(self._seq, f"the state of {cell.name!r}")
 
-    def save(self, cell: Cell, *, anew: bool = False) -> None:
+    def save(self, cell: Cell, *, anew: bool = False) -> bool:
         """Copy the state now, unless the process wants none kept; a failure is logged.
 
-        ``anew``: even if it has not changed since the last copy.
+        ``anew``: even if it has not changed since the last copy. False when there is no copy now.
         """
         self.cancel()
         if cell.cls.durability == "none":
-            return
+            return False
         if anew:
             self._last = None
         try:
@@ -77,6 +77,7 @@ class Durable:
         except HordeError as error:
             fields = {"name": cell.name, "error": str(error)}
             log.warning("checkpoint_failed", extra={"fields": fields})
+        return self._last is not None
 
     def hand_over(self, cell: Cell, reason: str) -> None:
         """Write the final state for whoever goes on with the process."""

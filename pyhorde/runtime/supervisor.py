@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from pyhorde.cluster.membership import Changed
 from pyhorde.cluster.tasks import Tasks
-from pyhorde.errors import CannotTravel, HordeError, Ignore, NotHere, ProcessExited
+from pyhorde.errors import NotHere, ProcessExited
 from pyhorde.runtime import reconcile
 from pyhorde.runtime.cell import Cell, Setting
 from pyhorde.runtime.conflict import Conflicts
@@ -29,13 +28,11 @@ from pyhorde.runtime.process import Resume
 from pyhorde.runtime.reconcile import CellPhase, Situation
 from pyhorde.runtime.record import Answers, Spec
 from pyhorde.runtime.ref import Caller
-from pyhorde.runtime.restart import RestartBudget, restarts
+from pyhorde.runtime.revival import Revival
 
 log = logging.getLogger("pyhorde.supervisor")
 
 SWEEP: Final = 1.0
-CATCH_UP: Final = 2.0
-"""Longest wait, seconds, for what other members know before an orphan is taken over."""
 
 
 class Supervisor:
@@ -51,11 +48,8 @@ class Supervisor:
         self._setting = Setting(parts.config.name, parts.codec, config, self)
         self._durables: dict[str, Durable] = {}
         self._lent: dict[str, Lent] = {}
-        self._budgets: dict[str, RestartBudget] = {}
         self.adopting: set[str] = set()
         """Names about to be taken over, while it is asked what others know of them."""
-        self._loaded: dict[str, list[Copy]] = {}
-        """What the process was started from, until that is saved as this node's own copy."""
         self._odd_since: dict[str, float] = {}
         self._dirty: set[str] = set()
         self._scheduled = False
@@ -66,6 +60,7 @@ class Supervisor:
         parts.names.on_changed = self.look_at
         parts.cluster.on_changed.append(self._view_changed)
         self.conflicts = Conflicts(self)
+        self.revival = Revival(self)
 
     def start(self) -> None:
         """Begin to reconcile."""
@@ -99,12 +94,11 @@ class Supervisor:
         self.cells[name] = cell
         self.phases[name] = phase
         self._durables[name] = durable
-        self._budgets[name] = RestartBudget(self.parts.config.runtime)
         return cell
 
     async def run(self, cell: Cell, resume: Resume | None, answers: Answers) -> None:
         """Start the instance in the cell. Raises what :meth:`Cell.start` raises."""
-        self._withdraw(cell)
+        self.withdraw(cell)
         self.release_keys(cell)
         lent = Lent(cell, self._durables[cell.name], self.parts.node, self.caller)
         self._lent[cell.name] = lent
@@ -113,13 +107,12 @@ class Supervisor:
     def remove(self, cell: Cell) -> None:
         """Take the cell out."""
         if self.cells.get(cell.name) is cell:
-            self._withdraw(cell)
+            self.withdraw(cell)
             del self.cells[cell.name]
             self.phases.pop(cell.name, None)
             self._durables.pop(cell.name).cancel()
-            self._loaded.pop(cell.name, None)
+            self.revival.forget(cell.name)
             self._odd_since.pop(cell.name, None)
-            self._budgets.pop(cell.name, None)
             self.look_at({cell.name})
 
     def release_keys(self, cell: Cell) -> None:
@@ -139,23 +132,26 @@ class Supervisor:
         names.claim(cell.name, cell.epoch, cell.name, cell.type_name, cell.life)
         return True
 
-    def renew(self, cell: Cell) -> None:
+    def renew(self, cell: Cell) -> bool:
         """Claim the name anew above every epoch known, and write the state under it.
 
-        So nothing that was claimed or saved on the other side of a conflict comes before it.
+        So nothing that was claimed or saved on the other side of a conflict comes before it. False
+        when the state could not be saved: then what it holds of others' copies is not safe yet.
         """
         names = self.parts.names
         cell.epoch = names.floor(cell.name) + 1
         for claim in names.own_claims(cell.name):
             names.update(claim, epoch=cell.epoch)
         names.publish(cell.name, cell.spec)
-        self._durables[cell.name].save(cell, anew=True)
+        saved = self._durables[cell.name].save(cell, anew=True)
+        return saved or cell.cls.durability == "none"
 
     def durable(self, cell: Cell) -> Durable:
         """What keeps this cell's state."""
         return self._durables[cell.name]
 
-    def _withdraw(self, cell: Cell) -> None:
+    def withdraw(self, cell: Cell) -> None:
+        """The instance is gone: what it was lent does nothing more."""
         lent = self._lent.pop(cell.name, None)
         if lent is not None:
             lent.withdraw()
@@ -243,7 +239,7 @@ class Supervisor:
             case reconcile.Republish():
                 self.parts.names.publish(name, self.cells[name].spec)
             case reconcile.Adopt():
-                self.spawn(self._adopt(name), f"adopt {name}")
+                self.spawn(self.revival.adopt(name), f"adopt {name}")
             case reconcile.Bury():
                 self.parts.names.end(name, "its node was lost and it is temporary")
             case reconcile.AskAgain(at):
@@ -273,141 +269,17 @@ class Supervisor:
 
     # ---- carrying out ------------------------------------------------------------------------
 
-    async def _adopt(self, name: str) -> None:
-        """Take an orphan over, from the newest copy any reachable member has."""
-        if name in self.cells or name in self.adopting:
-            return
-        names = self.parts.names
-        since = names.orphans.get(name, self.parts.world.now())
-        self.adopting.add(name)
-        try:
-            await self.parts.cluster.caught_up(since, CATCH_UP)
-        finally:
-            self.adopting.discard(name)
-        action = reconcile.decide(self.situation(name))
-        spec = names.spec(name)
-        if not isinstance(action, reconcile.Adopt) or spec is None:
-            self.look_at({name})
-            return
-        copies = names.copies(name)
-        try:
-            resume, answers = self._resume(name, spec, action.epoch - 1)
-        except CannotTravel as error:
-            self._unreadable(name, error)
-            return
-        cell = self.new_cell(name, replace(spec, epoch=action.epoch), CellPhase.ACTIVE)
-        if not self.publish(cell):
-            self.remove(cell)
-            return
-        fields = {"name": name, "epoch": action.epoch, "from": resume.node, "kind": resume.kind}
-        log.info("adopted", extra={"fields": fields})
-        self._loaded[name] = copies
-        await self._try(cell, resume, answers)
-
-    def _unreadable(self, name: str, error: CannotTravel) -> None:
-        """Rather no process than one that overwrites a state it could not read: say so, wait."""
-        fields = {"name": name, "error": error.problem, "next": "trying again"}
-        log.error("state_unreadable", extra={"fields": fields})
-
-    def _resume(self, name: str, spec: Spec, floor: int) -> tuple[Resume, Answers]:
-        saved = self.parts.names.state(name)
-        graceful = saved is not None and saved.kind == "graceful" and saved.epoch == floor
-        kind: Any = "graceful" if graceful else "clumsy"
-        if saved is None or (spec.durability == "none" and not graceful):
-            last = self.parts.names.last_owner(name)
-            return Resume(kind, None, 0, floor, last, "its node was lost"), []
-        reason = saved.reason if graceful else "its node was lost"
-        state = self.parts.codec.decode(saved.state, f"the state of {name!r}")
-        resume = Resume(kind, state, saved.version, saved.epoch, saved.node, reason)
-        return resume, saved.answers
-
-    async def _try(self, cell: Cell, resume: Resume, answers: Answers) -> None:
-        """Start an instance that must run; keep trying, ever more slowly."""
-        try:
-            await self.run(cell, resume, answers)
-        except Ignore as error:
-            await self.stop(cell, str(error))
-        except HordeError as error:
-            cell.last_error = str(error)
-            self._restart(cell, resume, answers)
-        else:
-            self._take_over(cell)
-            self.look_at({cell.name})
-
-    def _take_over(self, cell: Cell) -> None:
-        """The instance runs on what its predecessor left: save that as this node's own copy.
-
-        Only then is the predecessor's copy removed; others beside it are strays from now on.
-        """
-        loaded = self._loaded.pop(cell.name, [])
-        if loaded:
-            self._durables[cell.name].save(cell, anew=True)
-            self.parts.names.forget(cell.name, loaded[:1])
+    def exited(self, cell: Cell, reason: str, error: BaseException | None) -> None:
+        """The instance ended by itself."""
+        self.revival.exited(cell, reason, error)
 
     def strays(self, cell: Cell) -> list[Copy]:
         """Saved states beside a running process that nobody else is going to bring here."""
-        if cell.phase not in (Phase.RUNNING, Phase.FROZEN) or cell.name in self._loaded:
+        if cell.phase not in (Phase.RUNNING, Phase.FROZEN) or self.revival.is_starting(cell.name):
             return []
         names = self.parts.names
         claimed = {claim.boot for claim in names.visible(cell.name)} | {self.parts.boot}
         return [copy for copy in names.copies(cell.name) if copy.boot not in claimed]
-
-    def _restart(self, cell: Cell, resume: Resume, answers: Answers) -> None:
-        if self.cells.get(cell.name) is not cell:
-            return
-        delay = self._budgets[cell.name].delay(self.parts.world.now())
-        cell.wait()
-        if cell.phase is not Phase.WAITING:
-            return
-        cell.statistics.restarts += 1
-        fields = {"name": cell.name, "delay": round(delay, 3), "error": cell.last_error}
-        log.warning("restarting", extra={"fields": fields})
-        self.spawn(self._again(cell, delay, resume, answers), f"restart {cell.name}")
-
-    async def _again(self, cell: Cell, delay: float, resume: Resume, answers: Answers) -> None:
-        await asyncio.sleep(delay)
-        if self.cells.get(cell.name) is cell and cell.phase is Phase.WAITING:
-            await self._try(cell, resume, answers)
-
-    def exited(self, cell: Cell, reason: str, error: BaseException | None) -> None:
-        """The instance ended by itself: start it again, or end its name."""
-        if self.phases.get(cell.name) is not CellPhase.ACTIVE:
-            return
-        if error is not None:
-            self._withdraw(cell)
-        if error is None and not restarts(cell.restart, reason):
-            self.phases[cell.name] = CellPhase.LEAVING
-            self.spawn(self.stop(cell, reason), f"end {cell.name}")
-        elif not restarts(cell.restart, reason):
-            self.phases[cell.name] = CellPhase.LEAVING
-            self.spawn(self._close(cell, reason), f"end {cell.name}")
-        else:
-            self.spawn(self._exit_and_restart(cell, reason, error), f"restart {cell.name}")
-
-    async def _exit_and_restart(self, cell: Cell, reason: str, error: BaseException | None) -> None:
-        if error is None and cell.process is not None:
-            await self.terminate(cell, reason)
-            if self.phases.get(cell.name) is not CellPhase.ACTIVE:
-                return
-            self._durables[cell.name].save(cell)
-        while self.phases.get(cell.name) is CellPhase.ACTIVE:
-            try:
-                resume, answers = self._local_resume(cell, reason)
-            except CannotTravel as unreadable:
-                self._unreadable(cell.name, unreadable)
-                await asyncio.sleep(SWEEP)
-            else:
-                self._restart(cell, resume, answers)
-                return
-
-    def _local_resume(self, cell: Cell, reason: str) -> tuple[Resume, Answers]:
-        """What a process that crashed here starts from."""
-        saved = self.parts.names.state(cell.name)
-        node = self.parts.config.name
-        if saved is None or cell.cls.durability == "none":
-            return Resume("restart", None, 0, cell.epoch, node, reason), []
-        state = self.parts.codec.decode(saved.state, f"the state of {cell.name!r}")
-        return Resume("restart", state, saved.version, cell.epoch, node, reason), saved.answers
 
     async def terminate(self, cell: Cell, reason: str) -> None:
         """Run the instance's ``terminate`` within its ``shutdown``; failures are logged."""
@@ -424,9 +296,10 @@ class Supervisor:
             return
         self.phases[cell.name] = CellPhase.LEAVING
         await cell.finish(reason)
-        await self._close(cell, reason)
+        await self.close(cell, reason)
 
-    async def _close(self, cell: Cell, reason: str) -> None:
+    async def close(self, cell: Cell, reason: str) -> None:
+        """Take a process that has ended for good out of the world."""
         if self.cells.get(cell.name) is not cell:
             return
         names = self.parts.names
