@@ -55,6 +55,8 @@ class Conflicts:
     def __init__(self, supervisor: Cells) -> None:
         self._supervisor = supervisor
         self._parts = supervisor.parts
+        self.kept_aside: set[tuple[str, int]] = set()
+        """Copies that could not be read here, by writer and rank: no reason to try again."""
         self._parts.cluster.route(YieldRequest, self._on_yield)
 
     async def give_way(self, cell: Cell, winner: Claim) -> None:
@@ -71,7 +73,8 @@ class Conflicts:
             if owner is not None and owner.boot != self._parts.boot:
                 winner = owner
                 if await self._handed(cell, winner, request):
-                    await self._end(cell, winner)
+                    unsent = request(0).state is None and not cell.is_newborn
+                    await self._end(cell, winner, keep_copy=unsent)
                     return
             await asyncio.sleep(RETRY)
 
@@ -83,8 +86,7 @@ class Conflicts:
         await cell.freeze()
         await self._parts.cluster.caught_up(self._parts.world.now(), CATCH_UP)
         taken = self._supervisor.strays(cell)
-        for copy in reversed(taken):
-            await self._absorb(cell, copy)
+        taken = [copy for copy in reversed(taken) if await self._absorb(cell, copy)]
         if self._supervisor.cells.get(cell.name) is not cell:
             return
         if self._supervisor.renew(cell):
@@ -95,17 +97,20 @@ class Conflicts:
         log.info("reclaimed", extra={"fields": fields})
         self._supervisor.look_at({cell.name})
 
-    async def _absorb(self, cell: Cell, copy: Copy) -> None:
+    async def _absorb(self, cell: Cell, copy: Copy) -> bool:
+        """Merge a copy in; one that cannot be read is kept aside, where it is."""
         saved = copy.record
         try:
             state = self._parts.codec.decode(saved.state, f"the state of {cell.name!r}")
         except CannotTravel as error:
             fields = {"name": cell.name, "node": saved.node, "error": error.problem}
-            log.exception("state_lost_in_conflict", extra={"fields": fields})
-            return
+            log.exception("state_unreadable", extra={"fields": fields})
+            self.kept_aside.add((copy.boot, copy.rank))
+            return False
         node = f"{saved.node}/{copy.boot[:8]}"
         other = Resume("conflict", state, saved.version, saved.epoch, node, saved.reason)
         await cell.absorb(other, saved.answers)
+        return True
 
     async def _handed(
         self, cell: Cell, winner: Claim, request: Callable[[int], YieldRequest]
@@ -119,14 +124,15 @@ class Conflicts:
             return False
         return self._supervisor.phases.get(cell.name) is CellPhase.YIELDING
 
-    async def _end(self, cell: Cell, winner: Claim) -> None:
+    async def _end(self, cell: Cell, winner: Claim, *, keep_copy: bool) -> None:
+        """Over here. What was saved is left for the winner if it could not be given the state."""
         reason = f"superseded by {winner.node} at epoch {winner.epoch}"
         self._supervisor.phases[cell.name] = CellPhase.LEAVING
         await self._supervisor.terminate(cell, reason)
         self._supervisor.durable(cell).cancel()
         names = self._parts.names
         mine = [copy for copy in names.copies(cell.name) if copy.boot == self._parts.boot]
-        names.forget(cell.name, mine)
+        names.forget(cell.name, [] if keep_copy else mine)
         names.release(names.own_claims(cell.name))
         cell.end(NotHere(cell.name, self._parts.config.name))
         log.info("yielded", extra={"fields": {"name": cell.name, "reason": reason}})
@@ -150,6 +156,7 @@ class Conflicts:
         self._parts.requests.serve(boot, request.id, self._merge(request))
 
     async def _merge(self, request: YieldRequest) -> bytes:
+        """Take the loser's state in; answered only when that is safe, for then the loser's goes."""
         cell = self._supervisor.cells.get(request.name)
         phase = self._supervisor.phases.get(request.name)
         if cell is None or phase is not CellPhase.ACTIVE:
@@ -162,6 +169,8 @@ class Conflicts:
             await cell.merge(other, request.answers)
         if self._supervisor.phases.get(request.name) is CellPhase.ACTIVE:
             _ = self._supervisor.renew(cell)
+            if cell.cls.durability != "none":
+                await self._supervisor.durable(cell).checkpoint(cell)
         fields = {"name": request.name, "loser": request.node, "epoch": request.epoch}
         log.info("merged", extra={"fields": fields})
         return b""

@@ -279,7 +279,9 @@ class Supervisor:
             return []
         names = self.parts.names
         claimed = {claim.boot for claim in names.visible(cell.name)} | {self.parts.boot}
-        return [copy for copy in names.copies(cell.name) if copy.boot not in claimed]
+        aside = self.conflicts.kept_aside
+        found = [copy for copy in names.copies(cell.name) if copy.boot not in claimed]
+        return [copy for copy in found if (copy.boot, copy.rank) not in aside]
 
     async def terminate(self, cell: Cell, reason: str) -> None:
         """Run the instance's ``terminate`` within its ``shutdown``; failures are logged."""

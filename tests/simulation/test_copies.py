@@ -1,5 +1,6 @@
 """What is saved of a process outlives those that could not save it again."""
 
+import asyncio
 from typing import Any, ClassVar
 
 from pyhorde.errors import HordeError
@@ -78,9 +79,10 @@ async def a_drain_right_after_a_heal(cluster: SimCluster) -> None:
 
 
 class Kept(Process):
-    """A set; a merge keeps what either side had."""
+    """A set; a merge keeps what either side had. Cannot be saved while it is in trouble."""
 
     durability = "replicated"
+    trouble: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.state: set[str] = set()
@@ -95,6 +97,41 @@ class Kept(Process):
 
     async def merge(self, other: Any) -> None:
         self.state |= other.state
+
+    def dump(self) -> Any:
+        if self.trouble:
+            raise OSError("no room")
+        return self.state
+
+
+async def a_loser_that_cannot_give_its_state(cluster: SimCluster) -> None:
+    await cluster.start_all()
+    await cluster.on("a", cluster.node("a").start_child(Kept, "it"))
+    home = await owner_of(cluster, "it")
+    others = [m for m in cluster.machines if m != home]
+    cluster.partition([home], others)
+    assert await cluster.until(lambda: len(cluster.running().get("it", [])) == 2)
+    for machine, entry in ((home, "here"), (others[0], "there")):
+        node = cluster.node(machine)
+        await cluster.on(machine, node.router.call("it", "keep", [entry], {}))
+    Kept.trouble = True
+    cluster.heal()
+    assert await cluster.until(lambda: not cluster.apart())
+    await asyncio.sleep(3)
+    Kept.trouble = False
+    await cluster.settle()
+    await asyncio.sleep(5)
+    await cluster.settle()
+    machine = min(cluster.live)
+    kept = await cluster.on(machine, cluster.node(machine).router.call("it", "kept", [], {}))
+    assert sorted(kept) == ["here", "there"]
+
+
+def test_what_a_loser_saved_is_taken_in_when_it_cannot_give_its_state_itself():
+    try:
+        SimCluster.run(a_loser_that_cannot_give_its_state, nodes=3, seed=1, processes=[Kept])
+    finally:
+        Kept.trouble = False
 
 
 def test_a_drain_right_after_a_heal_loses_nothing_of_either_side():
