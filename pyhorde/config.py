@@ -106,7 +106,7 @@ class ReplicationConfig:
     """Seconds a change waits for company before it is pushed. Higher: fewer, larger messages."""
 
     sync_interval: float = 1.0
-    """Seconds between two exchanges of version vectors with a random peer; repairs lost pushes."""
+    """Seconds between two exchanges of version vectors with each peer; repairs lost pushes."""
 
     chunk_bytes: int = 256 * 1024
     """Largest amount of data in one replication message; keeps probes and calls flowing."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from pyhorde.cluster import membership, replication
 from pyhorde.cluster.dialing import Dialer, Target
@@ -34,6 +34,9 @@ from pyhorde.seam import World
 
 log = logging.getLogger("pyhorde.cluster")
 
+JOINING: Final = 0.2
+"""While it joins, a node looks this often, in seconds, whether it knows what the cluster knows."""
+
 
 class Cluster:
     """Membership, links and replication of one node."""
@@ -57,10 +60,16 @@ class Cluster:
         wire = Wire(MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, messages)
         self.links = Links(config, world, wire, self)
         self._timer: asyncio.TimerHandle | None = None
+        self._armed_for: float | None = None
+        """What the timer waits for."""
         self._dials = Tasks()
-        self._waiters: dict[asyncio.Future[None], None] = {}
+        self._waiters: dict[asyncio.Future[bool], int] = {}
+        self._unconfirmed: dict[asyncio.Future[bool], int] = {}
+        """Who waits until others have confirmed an own event, and which."""
         self._started = 0.0
-        self._closed = False
+        self._ticked = 0.0
+        self.closed = False
+        """Whether this node has stopped."""
         self.in_sync = False
         """Whether this node has everything some other node had, or has found itself alone."""
         self.on_changed: list[Callable[[Changed], None]] = []
@@ -94,7 +103,7 @@ class Cluster:
 
     def start(self) -> None:
         """Begin to dial, probe and replicate. The node listens already."""
-        self._started = self._world.now()
+        self._started = self._ticked = self._world.now()
         self._replication.start(self._started)
         self._run(self._membership.start(self._started))
 
@@ -105,7 +114,7 @@ class Cluster:
 
     async def aclose(self) -> None:
         """Stop everything. Idempotent."""
-        self._closed = True
+        self.closed = True
         if self._timer is not None:
             self._timer.cancel()
         await self._dials.aclose()
@@ -113,17 +122,26 @@ class Cluster:
         self._wake()
 
     async def changed(self, timeout: float) -> bool:
-        """Wait until anything about the cluster changes; False after ``timeout`` seconds."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters[waiter] = None
-        try:
-            async with asyncio.timeout(max(0.0, timeout)):
-                await waiter
-        except TimeoutError:
+        """Wait until anything about the cluster changes.
+
+        False after ``timeout`` seconds, and at once when this node has stopped.
+        """
+        return await self._woken(self._waiters, 0, timeout)
+
+    async def _woken(
+        self, waiters: dict[asyncio.Future[bool], int], seq: int, timeout: float
+    ) -> bool:
+        if self.closed:
             return False
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        waiters[waiter] = seq
+        timer = loop.call_later(max(0.0, timeout), _resolve, waiter, False)
+        try:
+            return await waiter
         finally:
-            self._waiters.pop(waiter, None)
-        return True
+            timer.cancel()
+            waiters.pop(waiter, None)
 
     def missing(self, seq: int) -> tuple[str, ...]:
         """Names of the other present members that have not confirmed own event ``seq``."""
@@ -142,7 +160,7 @@ class Cluster:
             wanted = others if copies is None else min(copies, others)
             if others - len(missing) >= wanted:
                 return
-            if not await self.changed(deadline - self._world.now()):
+            if not await self._woken(self._unconfirmed, seq, deadline - self._world.now()):
                 raise NotReplicated(what, missing, timeout)
 
     async def caught_up(self, since: float, timeout: float) -> None:
@@ -170,6 +188,7 @@ class Cluster:
         now = self._world.now()
         self._run(self._membership.linked(member, now))
         self._run(self._replication.linked(member.boot, now))
+        self._wake()
 
     def on_unlinked(self, boot: str, reason: str) -> None:
         """A link is gone."""
@@ -210,12 +229,21 @@ class Cluster:
 
     def _on_replication(self, boot: str, message: Any) -> None:
         now, wall = self._world.now(), self._world.wall()
-        self._run(self._replication.received(boot, message, now, wall))
-        self._wake()
+        # No need to arm the timer: nothing that peers send moves a deadline of replication.
+        self._carry_out(self._replication.received(boot, message, now, wall))
+        if self._unconfirmed:
+            confirmed = self._replication.acked(boot)
+            for waiter, seq in self._unconfirmed.items():
+                if seq <= confirmed:
+                    _resolve(waiter, True)
 
     # ---- effects -----------------------------------------------------------------------------
 
     def _run(self, effects: Iterable[membership.Effect | replication.Effect]) -> None:
+        self._carry_out(effects)
+        self._arm()
+
+    def _carry_out(self, effects: Iterable[membership.Effect | replication.Effect]) -> None:
         for effect in effects:
             match effect:
                 case Send(boot, message):
@@ -229,10 +257,10 @@ class Cluster:
                 case Learned(joined):
                     for callback in self.on_learned:
                         callback(joined)
+                    self._wake_watchers()
                 case Caught():
                     self._settle()
                     self._wake()
-        self._arm()
 
     def _report(self, change: Changed) -> None:
         after = change.after
@@ -268,35 +296,51 @@ class Cluster:
         )
 
     def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, {}
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake_watchers()
+        for waiter in self._unconfirmed:
+            _resolve(waiter, True)
+
+    def _wake_watchers(self) -> None:
+        for waiter in self._waiters:
+            _resolve(waiter, True)
 
     # ---- time --------------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        if self._closed or not self._started:
+        if self.closed or not self._started:
+            return
+        deadline = min(self._membership.next_deadline(), self._replication.next_deadline())
+        dial = self._dialer.next_deadline(self.view, self.links.boots)
+        if dial is not None:
+            deadline = min(deadline, dial)
+        if not self.in_sync:
+            deadline = min(deadline, self._ticked + JOINING)
+        if deadline == self._armed_for:
             return
         if self._timer is not None:
             self._timer.cancel()
-        deadlines = [self._membership.next_deadline(), self._replication.next_deadline()]
-        dial = self._dialer.next_deadline(self.view, self.links.boots)
-        if dial is not None:
-            deadlines.append(dial)
-        delay = max(0.0, min(deadlines) - self._world.now())
+        self._armed_for = deadline
+        delay = max(0.0, deadline - self._world.now())
         self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
 
     def _tick(self) -> None:
-        now = self._world.now()
+        self._timer = self._armed_for = None
+        now = self._ticked = self._world.now()
         for target in self._dialer.due(self.view, self.links.boots, now):
             _ = self._dials.spawn(self._dial(target), f"dial {target.address}")
+        effects: list[membership.Effect] = []
         if now >= self._membership.next_deadline():
-            self._run(self._membership.tick(now))
-        if now >= self._replication.next_deadline():
-            self._run(self._replication.tick(now))
+            effects = self._membership.tick(now)
+            self._carry_out(effects)
+        self._carry_out(self._replication.tick(now, self._company(effects)))
         self._settle()
         self._arm()
+
+    def _company(self, effects: Iterable[membership.Effect]) -> list[str]:
+        """Members in good standing that are sent something now."""
+        boots = [effect.boot for effect in effects if isinstance(effect, Send)]
+        known = self.view.by_boot
+        return [boot for boot in boots if boot in known and known[boot].status is Status.ALIVE]
 
     def _settle(self) -> None:
         """Find out whether this node knows what the cluster knows.
@@ -305,8 +349,10 @@ class Cluster:
         have told all; or when those that answered have, and the others do not answer for long
         enough. A node that nobody answers serves alone; its peers are dialled for ever.
         """
+        if self.in_sync:
+            return
         told, by_settled = self._replication.heard()
-        if self.in_sync or not told or (self.view.others and not self.links.boots):
+        if not told or (self.view.others and not self.links.boots):
             return
         missing = self._dialer.unlinked_seeds(self.view, self.links.boots)
         waited = self._world.now() - self._started >= self._config.membership.join_timeout
@@ -341,3 +387,8 @@ class Cluster:
         if news and (expected is None or expected.present):
             fields = {"address": target.address, "error": str(error), "next": "trying again"}
             log.warning("peer_unreachable", extra={"fields": fields})
+
+
+def _resolve(waiter: asyncio.Future[bool], outcome: bool) -> None:  # noqa: FBT001 - a callback
+    if not waiter.done():
+        waiter.set_result(outcome)

@@ -39,6 +39,15 @@ class _Attempt:
     last_error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Whom to dial in this view with these links."""
+
+    view: View
+    linked: frozenset[str]
+    targets: tuple[Target, ...]
+
+
 class Dialer:
     """The timetable of dials."""
 
@@ -47,10 +56,10 @@ class Dialer:
         self._config = config
         self._rng = rng
         self._attempts: dict[str, _Attempt] = {}
+        self._plan: _Plan | None = None
 
     def due(self, view: View, linked: AbstractSet[str], now: float) -> list[Target]:
         """Targets to dial now; each is busy until its result is reported."""
-        self._forget(view)
         ready = []
         for target in self._targets(view, linked):
             attempt = self._attempts.setdefault(target.address, _Attempt())
@@ -61,7 +70,10 @@ class Dialer:
 
     def next_deadline(self, view: View, linked: AbstractSet[str]) -> float | None:
         """When ``due`` has something next; None when all are linked or being dialled."""
-        attempts = [self._attempts.get(t.address) for t in self._targets(view, linked)]
+        targets = self._targets(view, linked)
+        if not targets:
+            return None
+        attempts = [self._attempts.get(target.address) for target in targets]
         return min((a.due if a else 0.0 for a in attempts if not (a and a.busy)), default=None)
 
     def reached(self, address: str, name: str) -> None:
@@ -72,6 +84,7 @@ class Dialer:
         attempt = self._attempts.setdefault(address, _Attempt())
         attempt.busy, attempt.tried, attempt.pause = False, True, 0.0
         attempt.reached, attempt.last_error = name, ""
+        self._plan = None
 
     def failed(self, address: str, error: str, view: View, now: float) -> bool:
         """The dial failed. True when this is the first failure in a row, or a new reason."""
@@ -84,6 +97,7 @@ class Dialer:
         if self._is_former(address, view):
             pause = config.redial_max * FORMER_FACTOR
         attempt.due = now + pause * self._rng.uniform(0.75, 1.25)
+        self._plan = None
         return news
 
     def hurry(self, address: str) -> None:
@@ -102,7 +116,15 @@ class Dialer:
         attempts = (self._attempts.get(seed) for seed in self.seeds if seed != own)
         return all(attempt is not None and attempt.tried for attempt in attempts)
 
-    def _targets(self, view: View, linked: AbstractSet[str]) -> list[Target]:
+    def _targets(self, view: View, linked: AbstractSet[str]) -> tuple[Target, ...]:
+        plan = self._plan
+        if plan is None or plan.view is not view or plan.linked != linked:
+            self._forget(view)
+            targets = tuple(self._find_targets(view, linked))
+            plan = self._plan = _Plan(view, frozenset(linked), targets)
+        return plan.targets
+
+    def _find_targets(self, view: View, linked: AbstractSet[str]) -> list[Target]:
         targets: dict[str, Target] = {}
         # Present members last: what their address answers is evidence, and must be about them.
         for member in sorted(view.members, key=lambda m: m.present):

@@ -75,7 +75,8 @@ class Link:
         self.stream = stream
         self._lanes: tuple[deque[bytes], ...] = tuple(deque() for _ in Lane)
         self._waiting = 0
-        self._wake = asyncio.Event()
+        self._idle: asyncio.Future[None] | None = None
+        """What the writer waits for while there is nothing to send."""
         self.tasks: list[asyncio.Task[None]] = []
         self.dropped = False
 
@@ -91,14 +92,15 @@ class Link:
             return False
         self._lanes[lane].append(data)
         self._waiting += len(data)
-        self._wake.set()
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
         return True
 
     async def next_frame(self) -> bytes:
         """The next frame to send: the most urgent messages, in order within their lane."""
         while not self._waiting:
-            self._wake.clear()
-            await self._wake.wait()
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
         parts: list[bytes] = []
         size = 0
         for lane in self._lanes:
@@ -119,6 +121,8 @@ class Links:
         self._events = events
         self._links: dict[str, Link] = {}
         self._incoming: dict[str, int] = {}
+        self._encoded: tuple[Any, bytes] = (None, b"")
+        """The message sent last, and its bytes: what goes to many is encoded once."""
         self._tasks = Tasks()
         self._closing = Tasks()
         self._closed = False
@@ -137,7 +141,9 @@ class Links:
         link = self._links.get(boot)
         if link is None:
             return False
-        if link.enqueue(message.lane, self._wire.encode(message)):
+        if self._encoded[0] is not message:
+            self._encoded = (message, self._wire.encode(message))
+        if link.enqueue(message.lane, self._encoded[1]):
             return True
         if message.lane is Lane.BULK:
             self._drop(link, "it does not read what it is sent")

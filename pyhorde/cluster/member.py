@@ -122,20 +122,17 @@ class View:
     members: tuple[Member, ...]
     by_name: Mapping[str, Member] = field(init=False, repr=False, compare=False)
     by_boot: Mapping[str, Member] = field(init=False, repr=False, compare=False)
+    present: tuple[Member, ...] = field(init=False, repr=False, compare=False)
+    """Members whose processes count as running."""
+    others: tuple[Member, ...] = field(init=False, repr=False, compare=False)
+    """Present members but the own one."""
 
     def __post_init__(self) -> None:
+        present = tuple(m for m in self.members if m.present)
         object.__setattr__(self, "by_name", {m.name: m for m in self.members})
         object.__setattr__(self, "by_boot", {m.boot: m for m in self.members})
-
-    @property
-    def present(self) -> tuple[Member, ...]:
-        """Members whose processes count as running."""
-        return tuple(m for m in self.members if m.present)
-
-    @property
-    def others(self) -> tuple[Member, ...]:
-        """Present members but the own one."""
-        return tuple(m for m in self.members if m.present and m.boot != self.me.boot)
+        object.__setattr__(self, "present", present)
+        object.__setattr__(self, "others", tuple(m for m in present if m.boot != self.me.boot))
 
     def is_present(self, boot: str) -> bool:
         """Whether this very boot is a present member."""

@@ -25,7 +25,7 @@ piggybacks on probes. Linked members exchange whole tables when they meet and no
 whoever is held for dead but linked is told so with every message.
 
 *Stalls.* When an event comes late, this node itself stood still, and everyone it was about to judge
-is credited with that time.
+is credited with that time. While anybody is being judged it ticks often, to notice.
 
 Invariants: a member's incarnation never falls; only the member itself raises it; one record per
 name, that of its highest (generation, boot); ``left`` is final for a boot.
@@ -54,7 +54,8 @@ __all__ = ["Changed", "Effect", "Membership", "Redial", "Send", "YieldName"]
 TABLE_EVERY: Final = 10.0
 """Probe intervals between two exchanges of whole tables with a random member."""
 BEAT: Final = 0.2
-"""Longest pause between two ticks, seconds: how a node notices that it stood still."""
+"""Longest pause between two ticks, seconds, while a probe or a suspicion runs: how a node notices
+that it stood still. Whoever is judged then would pay for it."""
 STALL: Final = 0.25
 """A tick later than this many seconds means that it did."""
 
@@ -70,8 +71,9 @@ class Membership:
         self._prober = Prober(config, rng)
         self._suspicions = Suspicions(config, rng)
         self._outbox = Outbox(self._roster, self._suspicions, config, rng)
-        self._next_table = 0.0
+        self._next_table = math.inf
         self._beat = math.inf
+        """When this node last ran: its last tick, or, while it judges nobody, its last event."""
 
     # ---- what is known --------------------------------------------------------------------------
 
@@ -87,8 +89,15 @@ class Membership:
 
     def next_deadline(self) -> float:
         """When ``tick`` wants to be called."""
-        fixed = (self._beat + BEAT, self._next_table, self._prober.next_deadline())
-        return min(*fixed, *self._suspicions.deadlines(self._roster.size))
+        deadline = self._prober.next_deadline()
+        if not self._judges:
+            return deadline
+        return min(deadline, self._beat + BEAT, *self._suspicions.deadlines(self._roster.size))
+
+    @property
+    def _judges(self) -> bool:
+        """Whether somebody's silence would be held against them now."""
+        return self._prober.is_probing or bool(self._suspicions)
 
     def validate(self) -> None:
         """Check what must always hold; tests call it after every event."""
@@ -185,11 +194,13 @@ class Membership:
         return self._outbox.drain()
 
     def _notice_stall(self, now: float) -> None:
-        lost = now - self._beat
-        if lost > BEAT + STALL:
-            self._beat = now
+        late = now - self.next_deadline()
+        if late > STALL:
+            lost = now - self._beat
             self._prober.credit(lost)
             self._suspicions.credit(lost)
+        if late > STALL or not self._judges:
+            self._beat = now
 
     # ---- probing --------------------------------------------------------------------------------
 

@@ -47,8 +47,9 @@ class Outbox:
         raw = update.to_wire()
         self._news.add(update.member.name, raw)
         if tell:
+            gossip = Gossip([raw])
             for boot in sorted(self.links):
-                self._send(boot, Gossip([raw]))
+                self._send(boot, gossip)
 
     def inform(self, boot: str, member: Member) -> None:
         """Tell one node this one record."""

@@ -12,6 +12,7 @@ out: they are pinged until it is decided. Source: Das, Gupta, Motivala, "SWIM" (
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,7 +54,7 @@ class Prober:
         self._seq = 0
         self._probe: Probe | None = None
         self._order: list[str] = []
-        self._next = 0.0
+        self._next = math.inf
         self._relays: dict[int, Relay] = {}
 
     def start(self, now: float) -> None:
@@ -65,6 +66,11 @@ class Prober:
         if self._probe is None:
             return self._next
         return self._probe.overdue if self._probe.ends is None else self._probe.ends
+
+    @property
+    def is_probing(self) -> bool:
+        """Whether a probe runs that is not answered yet."""
+        return self._probe is not None
 
     def number(self) -> int:
         """A number for a ping that no other ping of this node has."""

@@ -2,8 +2,9 @@
 
 Each node pushes its own events to every linked peer: one batch in flight per peer, so batches grow
 with the load by themselves. What a push misses (a peer joined late, a link broke) is found by
-exchanging version vectors, when two nodes meet and every ``sync_interval`` with a random peer, and
-sent by whoever has it.
+exchanging version vectors, when two nodes meet and every ``sync_interval`` with one peer, and sent
+by whoever has it. That peer is one that is sent something anyway at about that time, so that the
+exchange costs no frame of its own, or else a random one.
 
 ``acked`` is what a peer has confirmed of this node's events: the ground for every promise that a
 write is safe elsewhere.
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pyhorde.cluster.membership import Send
 from pyhorde.cluster.messages import SyncAck, SyncData, SyncRequest
@@ -22,7 +24,11 @@ from pyhorde.config import ReplicationConfig
 from pyhorde.crdt import Delta, Joined, Replica
 from pyhorde.seam import Rng
 
-MAX_ORIGINS = 100_000
+MAX_ORIGINS: Final = 100_000
+EARLY: Final = 0.75
+"""From this part of ``sync_interval`` on vectors are exchanged with whoever is sent something."""
+LATE: Final = 1.25
+"""By this part of it at the latest they are exchanged with a random peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,8 @@ class _Peer:
     """When the requests that it has not answered yet were sent."""
     caught: float = -math.inf
     """It has answered, in full, a request of this time."""
+    told: int = 0
+    """How many of its events it has been told are known here."""
     settled: bool = False
     """It says that it is in sync with the cluster."""
 
@@ -65,6 +73,7 @@ class Replication:
         self._rng = rng
         self._peers: dict[str, _Peer] = {}
         self._push_at: float | None = None
+        self._sync_from = 0.0
         self._next_sync = 0.0
         self.settled = False
         """What peers are told: whether this node is in sync with the cluster."""
@@ -76,7 +85,8 @@ class Replication:
 
     def start(self, now: float) -> None:
         """Begin the periodic exchange."""
-        self._next_sync = now + self._config.sync_interval * self._rng.uniform(0.5, 1.5)
+        self._sync_from = now + self._config.sync_interval * self._rng.uniform(0, 1)
+        self._next_sync = self._sync_from + self._config.sync_interval
 
     def next_deadline(self) -> float:
         """When ``tick`` wants to be called."""
@@ -89,7 +99,9 @@ class Replication:
 
     def ask(self, boot: str, now: float) -> list[Effect]:
         """Request what this linked peer has more."""
-        self._peers[boot].asked.append(now)
+        peer = self._peers[boot]
+        peer.asked.append(now)
+        peer.told = self.replica.known(boot)
         return [Send(boot, SyncRequest(self.replica.vector, self.settled))]
 
     def heard(self) -> tuple[bool, bool]:
@@ -115,19 +127,30 @@ class Replication:
         if self._push_at is None:
             self._push_at = now + self._config.push_delay
 
-    def tick(self, now: float) -> list[Effect]:
-        """Do what is due."""
+    def tick(self, now: float, company: Collection[str] = ()) -> list[Effect]:
+        """Do what is due. ``company``: who is sent something now anyway."""
         effects: list[Effect] = []
         if self._push_at is not None and now >= self._push_at:
             self._push_at = None
+            batches: dict[int, list[SyncData]] = {}
             for boot in sorted(self._peers):
-                effects += self._push(boot)
-        if now >= self._next_sync:
-            self._next_sync = now + self._config.sync_interval * self._rng.uniform(0.75, 1.25)
-            if self._peers:
-                boot = self._rng.sample(sorted(self._peers), 1)[0]
-                self._peers[boot].pushed = None
-                effects += self.ask(boot, now)
+                effects += self._push(boot, batches)
+        if now >= self._sync_from:
+            effects += self._sync(now, company)
+        return effects
+
+    def _sync(self, now: float, company: Collection[str]) -> list[Effect]:
+        late = now >= self._next_sync
+        peers = [boot for boot in company if boot in self._peers]
+        if not (peers or late):
+            return []
+        self._sync_from = now + self._config.sync_interval * EARLY
+        self._next_sync = now + self._config.sync_interval * self._rng.uniform(1, LATE)
+        effects: list[Effect] = []
+        peers = sorted(peers or self._peers)
+        for boot in self._rng.sample(peers, min(1, len(peers))):
+            self._peers[boot].pushed = None
+            effects += self.ask(boot, now)
         return effects
 
     def received(self, boot: str, message: Any, now: float, wall: float) -> list[Effect]:
@@ -160,17 +183,25 @@ class Replication:
         joined = self.replica.join(delta, wall)
         effects: list[Effect] = [Learned(joined)] if joined else []
         if not message.answer and delta.segments:
-            vector = self.replica.vector
-            known = {s.origin: vector.get(s.origin, 0) for s in delta.segments}
+            known = {s.origin: self.replica.known(s.origin) for s in delta.segments}
             effects.append(Send(boot, SyncAck(known)))
         elif message.answer and message.last:
-            effects += [Send(boot, SyncAck(self.replica.vector)), Caught(boot)]
-            peer = self._peers.get(boot)
-            if peer is not None and peer.asked:
-                peer.caught = peer.asked.popleft()
+            effects += self._answered(boot)
         if joined.gaps:
             effects += self.ask(boot, now)
         return effects
+
+    def _answered(self, boot: str) -> list[Effect]:
+        peer = self._peers.get(boot)
+        if peer is None:
+            return []
+        if peer.asked:
+            peer.caught = peer.asked.popleft()
+        known = self.replica.known(boot)
+        if known <= peer.told:
+            return [Caught(boot)]
+        peer.told = known
+        return [Send(boot, SyncAck({boot: known})), Caught(boot)]
 
     def _acknowledged(self, boot: str, vector: dict[str, int]) -> list[Effect]:
         peer = self._peers.get(boot)
@@ -182,20 +213,24 @@ class Replication:
             peer.pushed = None
         elif before == peer.acked:
             return []
-        return self._push(boot)
+        return self._push(boot, {})
 
     def _heard(self, boot: str, vector: dict[str, int]) -> None:
         peer = self._peers.get(boot)
         if peer is not None:
             peer.acked = max(peer.acked or 0, vector.get(self.replica.origin, 0))
 
-    def _push(self, boot: str) -> list[Effect]:
+    def _push(self, boot: str, batches: dict[int, list[SyncData]]) -> list[Effect]:
+        """Peers that have confirmed equally much are sent the same messages, from ``batches``."""
         peer = self._peers[boot]
         if peer.acked is None or peer.pushed is not None or peer.acked >= self.replica.seq:
             return []
-        deltas = self.replica.own_deltas(peer.acked, self._config.chunk_bytes)
+        if peer.acked not in batches:
+            deltas = self.replica.own_deltas(peer.acked, self._config.chunk_bytes)
+            messages = [SyncData(d.to_wire(), last=True, answer=False) for d in deltas]
+            batches[peer.acked] = messages
         peer.pushed = self.replica.seq
-        return [Send(boot, SyncData(d.to_wire(), last=True, answer=False)) for d in deltas]
+        return [Send(boot, message) for message in batches[peer.acked]]
 
 
 def _vector(raw: Any) -> dict[str, int]:

@@ -134,6 +134,9 @@ class Suspicions:
         rest = {member.boot for member in others} - {s.boot for s in seen}
         return [s for s in seen if len(s.witnesses) > 1 or not rest]
 
+    def __len__(self) -> int:
+        return len(self._by_boot)
+
     def __iter__(self) -> Iterator[Suspicion]:
         """All of them; they may be dropped on the way."""
         for suspicion in list(self._by_boot.values()):

@@ -11,7 +11,10 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import IntEnum
+from itertools import chain
+from operator import attrgetter
 from typing import Any, ClassVar, Final, Protocol
 
 import msgpack
@@ -37,68 +40,94 @@ class Message(Protocol):
     lane: ClassVar[Lane]
 
 
-Check: typing.TypeAlias = Callable[[Any], bool]
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A message class: its fields, and the types that each may have on arrival (None: any)."""
+
+    cls: type[Any]
+    names: tuple[str, ...]
+    allowed: tuple[frozenset[type] | None, ...]
+    values: Callable[[Any], tuple[Any, ...]]
+    """The tag and the fields of one message, in order."""
 
 
 class Wire:
     """A closed set of message classes, and how they look as bytes."""
 
     def __init__(self, *messages: Iterable[type[Any]]) -> None:
-        self._shapes: dict[int, tuple[type[Any], tuple[Check, ...]]] = {}
+        self._shapes: dict[int, _Shape] = {}
+        self._packer = msgpack.Packer()
         for cls in (cls for group in messages for cls in group):
             if cls.tag in self._shapes:
                 raise ValueError(f"two messages have the tag {cls.tag}")
             hints = typing.get_type_hints(cls)
-            checks = tuple(_check(hints[field.name]) for field in dataclasses.fields(cls))
-            self._shapes[cls.tag] = (cls, checks)
+            names = tuple(field.name for field in dataclasses.fields(cls))
+            allowed = tuple(_allowed(hints[name]) for name in names)
+            self._shapes[cls.tag] = _Shape(cls, names, allowed, attrgetter("tag", *names))
 
     def encode(self, message: Any) -> bytes:
         """One message as bytes; several may be joined to one frame."""
-        values = [getattr(message, name) for name in message.__slots__]
-        data: bytes = msgpack.packb([message.tag, *values])
+        data: bytes = self._packer.pack(self._shapes[message.tag].values(message))
         return data
 
     def decode(self, frame: bytes) -> Iterator[Any]:
         """The frame's messages. Raises ``ProtocolError`` at the first that is none."""
-        unpacker = msgpack.Unpacker(max_buffer_size=MAX_FRAME_BYTES, strict_map_key=False)
+        if len(frame) > MAX_FRAME_BYTES:
+            raise ProtocolError("a frame that is too large")
         try:
-            unpacker.feed(frame)
-            complete = 0  # in the end tell() would count the bytes of an incomplete message too
-            for raw in unpacker:
-                complete = unpacker.tell()
+            for raw in _unpacked(frame):
                 yield self._message(raw)
-            if complete != len(frame):
-                raise ProtocolError("a frame that ends in the middle of a message")
         except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
             raise ProtocolError(f"a frame that is no msgpack ({type(error).__name__})") from error
 
     def _message(self, raw: Any) -> Any:
-        if not isinstance(raw, list) or not raw or not isinstance(raw[0], int):
+        if type(raw) is not list or not raw or type(raw[0]) is not int:
             raise ProtocolError("a frame that holds no message")
-        known = self._shapes.get(raw[0])
-        if known is None:
+        shape = self._shapes.get(raw[0])
+        if shape is None:
             raise ProtocolError(f"an unknown message, tag {raw[0]}")
-        cls, checks = known
-        values = raw[1:]
-        if len(values) != len(checks):
-            raise ProtocolError(f"{cls.__name__} with {len(values)} fields, not {len(checks)}")
-        for field, check, value in zip(dataclasses.fields(cls), checks, values, strict=True):
-            if not check(value):
-                raise ProtocolError(f"{cls.__name__}.{field.name} is a {type(value).__name__}")
-        return cls(*values)
+        del raw[0]
+        if len(raw) != len(shape.names):
+            expected = f"{len(raw)} fields, not {len(shape.names)}"
+            raise ProtocolError(f"{shape.cls.__name__} with {expected}")
+        for name, allowed, value in zip(shape.names, shape.allowed, raw, strict=True):
+            if allowed is not None and type(value) not in allowed:
+                raise ProtocolError(f"{shape.cls.__name__}.{name} is a {type(value).__name__}")
+        return shape.cls(*raw)
 
 
-def _check(hint: Any) -> Check:
+def _unpacked(frame: bytes) -> Iterable[Any]:
+    """All values in the frame; most frames hold one."""
+    if not frame:
+        return ()
+    try:
+        return (msgpack.unpackb(frame, strict_map_key=False),)
+    except msgpack.ExtraData as several:
+        return chain((several.unpacked,), _streamed(several.extra))
+
+
+def _streamed(data: bytes) -> Iterator[Any]:
+    unpacker = msgpack.Unpacker(max_buffer_size=MAX_FRAME_BYTES, strict_map_key=False)
+    unpacker.feed(data)
+    complete = 0  # in the end tell() would count the bytes of an incomplete message too
+    for raw in unpacker:
+        complete = unpacker.tell()
+        yield raw
+    if complete != len(data):
+        raise ProtocolError("a frame that ends in the middle of a message")
+
+
+def _allowed(hint: Any) -> frozenset[type] | None:
+    """The types that msgpack may have made of a field; a truth value is no number here."""
     if hint is Any:
-        return lambda _: True
+        return None
     if isinstance(hint, types.UnionType):
-        checks = [_check(part) for part in typing.get_args(hint)]
-        return lambda value: any(check(value) for check in checks)
+        parts = [_allowed(part) for part in typing.get_args(hint)]
+        known = [part for part in parts if part is not None]
+        return frozenset().union(*known) if len(known) == len(parts) else None
     kind = typing.get_origin(hint) or hint
     if kind is float:
-        return lambda value: isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return lambda value: isinstance(value, int) and not isinstance(value, bool)
-    if kind in (str, bytes, bool, list, dict, type(None)):
-        return lambda value: isinstance(value, kind)
+        return frozenset((int, float))
+    if kind in (int, str, bytes, bool, list, dict, type(None)):
+        return frozenset((kind,))
     raise TypeError(f"a message field cannot be a {hint!r}")

@@ -131,7 +131,7 @@ def _kill(raw: Any) -> tuple[int, int]:
 
 def _register(raw: Any) -> RegisterRow:
     table, key, rank, stamp, origin, seq, value = _fields(raw, 7, "register")
-    if not all(isinstance(part, str) for part in (table, key, origin)):
+    if not (isinstance(table, str) and isinstance(key, str) and isinstance(origin, str)):
         raise ValueError("register: bad table, key or origin")
     if not isinstance(stamp, int) or not 0 <= stamp < MAX_STAMP or isinstance(stamp, bool):
         raise ValueError("register: bad stamp")

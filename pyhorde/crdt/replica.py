@@ -90,6 +90,11 @@ class Replica:
         """How far each origin is known (a copy)."""
         return {origin: log.seq for origin, log in self._logs.items()}
 
+    def known(self, origin: Origin) -> int:
+        """How far this origin is known."""
+        log = self._logs.get(origin)
+        return log.seq if log is not None else 0
+
     def claims(self, key: str) -> list[Claimed]:
         """Every live claim of the key, in no particular order."""
         return [Claimed(key, dot, value) for dot, value in self._claims.get(key, {}).items()]

@@ -35,7 +35,7 @@ from pyhorde.errors import (
 )
 from pyhorde.runtime.answers import RecentAnswers
 from pyhorde.runtime.invocation import Refused, contained, create, invoke, named, text_of
-from pyhorde.runtime.mail import CallItem, CastItem, InfoItem, Item, MergeItem, fail, retrieved
+from pyhorde.runtime.mail import CallItem, CastItem, InfoItem, Item, MergeItem, fail
 from pyhorde.runtime.phase import Phase, Statistics
 from pyhorde.runtime.process import Context, Process, Resume
 from pyhorde.runtime.record import FIRST_LIFE, Answers, Life, Spec
@@ -161,7 +161,7 @@ class Cell:
         self.process = await create(self.cls, codec, self.arguments, context, resume)
 
     async def freeze(self) -> None:
-        """Handle nothing more; waits for the running handler or ``init``. The rest is routed on."""
+        """Handle nothing more; waits for the running handler or ``init``. Calls are routed on."""
         if self.phase not in (Phase.FROZEN, Phase.ENDED):
             self._before, self.phase = self.phase, Phase.FROZEN
         self._bounce(NotHere(self.name, self.setting.node))
@@ -237,7 +237,6 @@ class Cell:
         if running is None:
             self._check_open()
             running = asyncio.get_running_loop().create_future()
-            running.add_done_callback(retrieved)
             self._asked[request_id] = running
             self._put(CallItem(method, arguments, request_id, running))
         return await asyncio.shield(running)
@@ -249,7 +248,7 @@ class Cell:
 
     def info(self, message: Any) -> None:
         """Queue a message for ``handle_info``; dropped when the cell is closed or has no room."""
-        if self.phase in (Phase.RUNNING, Phase.STARTING, Phase.WAITING):
+        if self.phase is not Phase.ENDED:  # after a freeze it may have to go on: no timer is lost
             try:
                 self._put(InfoItem(message))
             except MailboxFull as error:
@@ -433,7 +432,6 @@ class Cell:
 
     def _bounce(self, error: HordeError) -> None:
         items, self._queue = list(self._queue), deque()
-        self.statistics.waiting = 0
         for item in items:
             match item:
                 case CallItem():
@@ -441,8 +439,11 @@ class Cell:
                     fail(item.answer, error)
                 case MergeItem():
                     fail(item.done, error)
+                case _ if self.phase is Phase.FROZEN:  # nobody to tell, and it may thaw
+                    self._queue.append(item)
                 case _:
                     log.info("message_dropped", extra={"fields": {"name": self.name}})
+        self.statistics.waiting = len(self._queue)
 
 
 def _cut_off(name: str) -> ProcessExited:

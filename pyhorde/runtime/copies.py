@@ -9,9 +9,10 @@ number, so one that was written after that read comes back, and is taken in too.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from pyhorde.crdt import Replica
+from pyhorde.crdt import Register, Replica
 from pyhorde.runtime.record import STATES, StateRecord, decode_state
 from pyhorde.seam import World
 
@@ -24,18 +25,41 @@ class Copy(NamedTuple):
     record: StateRecord
 
 
+@dataclass(slots=True)
+class _Kept:
+    """A register of the table; it is decoded when it is first asked for, if ever."""
+
+    boot: str
+    register: Register
+    decoded: bool = False
+    _copy: Copy | None = None
+
+    @property
+    def copy(self) -> Copy | None:
+        """What it holds; None when that cannot be read."""
+        if not self.decoded:
+            record = decode_state(self.register.value or b"")
+            self._copy = Copy(self.boot, self.register.rank, record) if record else None
+            self.decoded = True
+        return self._copy
+
+
 class Copies:
     """All saved states that this node knows, by name."""
 
     def __init__(self, replica: Replica, world: World) -> None:
         self._replica = replica
         self._world = world
-        self._of: dict[str, dict[str, Copy]] = {}
+        self._of: dict[str, dict[str, _Kept]] = {}
 
     def of(self, name: str, life: int) -> list[Copy]:
         """The copies of a life of this name, the one of the highest (epoch, boot) first."""
-        found = [copy for copy in self._of.get(name, {}).values() if copy.record.life == life]
-        return sorted(found, key=lambda copy: (copy.record.epoch, copy.boot), reverse=True)
+        kept = self._of.get(name)
+        if not kept:
+            return []
+        found = [each.copy for each in kept.values()]
+        valid = [copy for copy in found if copy is not None and copy.record.life == life]
+        return sorted(valid, key=lambda copy: (copy.record.epoch, copy.boot), reverse=True)
 
     def save(self, name: str, record: StateRecord) -> None:
         """Write this node's copy."""
@@ -62,11 +86,10 @@ class Copies:
 
     def _read(self, name: str, boot: str) -> None:
         register = self._replica.register(STATES, f"{boot}/{name}")
-        record = decode_state(register.value) if register and register.value else None
-        held = self._of.setdefault(name, {})
-        if register is not None and record is not None:
-            held[boot] = Copy(boot, register.rank, record)
+        kept = self._of.setdefault(name, {})
+        if register is not None and register.value:
+            kept[boot] = _Kept(boot, register)
         else:
-            held.pop(boot, None)
-        if not held:
+            kept.pop(boot, None)
+        if not kept:
             del self._of[name]

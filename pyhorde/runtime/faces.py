@@ -68,8 +68,10 @@ class SupervisorFace:
             raise NameNotFound(name)
         names.end(name, "terminated")
         await self._parts.cluster.replicated(names.seq, None, STOP_TIMEOUT, f"the end of {name!r}")
-        deadline = self._parts.world.now() + STOP_TIMEOUT
+        cluster, deadline = self._parts.cluster, self._parts.world.now() + STOP_TIMEOUT
         while names.owner(name) is not None and self._parts.world.now() < deadline:
+            if cluster.closed:
+                break
             await names.changed(name, 0.2)
 
     def which_children(self) -> list[Child]:

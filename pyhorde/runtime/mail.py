@@ -49,12 +49,10 @@ Item: TypeAlias = CallItem | CastItem | InfoItem | MergeItem
 
 
 def fail(future: asyncio.Future[Any], error: HordeError) -> None:
-    """Give whoever waits the error, unless there is an outcome already."""
+    """Give whoever waits the error, unless there is an outcome already.
+
+    It counts as seen: every waiter may have gone by now.
+    """
     if not future.done():
         future.set_exception(error)
-
-
-def retrieved(future: asyncio.Future[Any]) -> None:
-    """Mark a failure as seen: every waiter may have gone by the time it comes."""
-    if not future.cancelled():
         future.exception()

@@ -100,6 +100,9 @@ class Names:
         return known if isinstance(known, Ended) else None
 
     def _record(self, name: str) -> Spec | Ended | None:
+        spec = self._specs.get(name)
+        if spec is not None:
+            return spec
         value = self.get(SPECS, name)
         return record.decode_spec(value) if value is not None else None
 

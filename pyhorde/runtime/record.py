@@ -13,7 +13,7 @@ beats that end.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -98,11 +98,13 @@ class Ended:
         return _pack([0, self.epoch, self.reason, *self.life])
 
 
+_SPEC_KINDS: Final = ((int, str, int, str), (str, bytes, str, str, int, int, str))
+
+
 def decode_spec(data: bytes) -> Spec | Ended | None:
     """A spec register's value; None when it cannot be read (from a newer version, say)."""
     fields = _unpack(data)
-    kinds = ((int, str, int, str), (str, bytes, str, str, int, int, str))
-    if not fields or fields[0] not in (0, 1) or not _fits(fields[1:], kinds[int(fields[0])]):
+    if not fields or fields[0] not in (0, 1) or not _fits(fields[1:], _SPEC_KINDS[int(fields[0])]):
         return None
     life = Life(*fields[-2:])
     found = _spec(fields[1:-2], life) if fields[0] == 1 else Ended(fields[1], fields[2], life)
@@ -178,7 +180,8 @@ class StateRecord:
 
     def encode(self) -> bytes:
         """As bytes."""
-        return _pack(list(astuple(self)))
+        head = [self.epoch, self.kind, self.version, self.node, self.reason]
+        return _pack([*head, self.state, self.answers, self.life])
 
 
 def decode_state(data: bytes) -> StateRecord | None:

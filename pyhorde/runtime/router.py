@@ -24,6 +24,7 @@ from pyhorde.errors import (
     HordeError,
     Indeterminate,
     NameNotFound,
+    NodeClosed,
     NotHere,
     StreamClosed,
 )
@@ -85,6 +86,7 @@ class Router:
         try:
             async with asyncio.timeout(timeout):
                 while not self._cast_now(name, method, arguments):
+                    self._check_open()
                     await self._parts.names.changed(name, LONGEST_PAUSE)
         except TimeoutError:
             raise CallTimeout(name, method, timeout, "no node runs it now") from None
@@ -101,6 +103,7 @@ class Router:
         names = self._parts.names
         pause = FIRST_PAUSE
         while True:
+            self._check_open()
             owner = names.owner(name)
             if owner is None and self._is_unknown(name):
                 raise NameNotFound(name)
@@ -153,7 +156,13 @@ class Router:
             if member is None or not member.present:
                 reason = f"node {owner.node!r} was lost during the call"
                 raise Indeterminate(owner.key, method, reason) from lost
+            self._check_open()
             await cluster.changed(LONGEST_PAUSE)
+
+    def _check_open(self) -> None:
+        """Nobody waits for what a stopped node will never learn."""
+        if self._parts.cluster.closed:
+            raise NodeClosed(self._parts.config.name)
 
     def _is_unknown(self, name: str) -> bool:
         """Whether nothing has this name; a node that has not joined yet cannot say so."""

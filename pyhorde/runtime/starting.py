@@ -75,6 +75,8 @@ class Starter:
     async def _attempt(self, name: str, type_name: str, arguments: bytes, start_id: str) -> bool:
         """One try; False when it certainly, or possibly, did not start and may be tried again."""
         parts = self._parts
+        if parts.cluster.closed:
+            raise NodeClosed(parts.config.name)
         if not parts.cluster.in_sync:
             return False
         if self._started_by(name, start_id):

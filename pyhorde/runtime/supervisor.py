@@ -2,7 +2,8 @@
 
 A shell around :func:`pyhorde.runtime.reconcile.decide`, which is asked about a name whenever its
 spec, its claims, its cell or the view may have changed, and about everything unsettled once a
-second besides.
+second besides. About a name that runs elsewhere, and that nothing here claims, there is nothing to
+decide.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Supervisor:
         self._sweeper: asyncio.TimerHandle | None = None
         self._tasks = Tasks()
         self._closed = False
-        parts.names.on_changed = self.look_at
+        parts.names.on_changed = self._names_changed
         parts.cluster.on_changed.append(self._view_changed)
         self.conflicts = Conflicts(self)
         self.revival = Revival(self)
@@ -165,6 +166,18 @@ class Supervisor:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._reconcile)
 
+    def _names_changed(self, names: Iterable[str]) -> None:
+        concerned = {name for name in names if self._concerns(name)}
+        if concerned:
+            self.look_at(concerned)
+
+    def _concerns(self, name: str) -> bool:
+        """Whether there is anything to decide about the name here: a cell, a claim, an orphan."""
+        names = self.parts.names
+        if name in self.cells or name in names.orphans:
+            return True
+        return any(claim.boot == self.parts.boot for claim in names.visible(name))
+
     def _view_changed(self, change: Changed) -> None:
         boots = {change.after.boot} | ({change.before.boot} if change.before else set())
         self.parts.names.review(self.parts.cluster.view, boots)
@@ -172,8 +185,9 @@ class Supervisor:
 
     def _sweep(self) -> None:
         names = self.parts.names
-        self.look_at([*names.orphans, *self.cells, *names.names_of(self.parts.boot)])
         names.retire_stale()
+        self._dirty.update(names.orphans, self.cells, names.names_of(self.parts.boot))
+        self._reconcile()
         loop = asyncio.get_running_loop()
         self._sweeper = None if self._closed else loop.call_later(SWEEP, self._sweep)
 

@@ -5,7 +5,19 @@ seed gives the same run, event by event.
 """
 
 from pyhorde.testing.cluster import SimCluster
-from pyhorde.testing.loop import Deadlock, Livelock, OutsideWorld, SimLoop
+from pyhorde.testing.conditions import Conditions
+from pyhorde.testing.fence import OutsideWorld
+from pyhorde.testing.invariants import Violation
+from pyhorde.testing.loop import Deadlock, Livelock, SimLoop
 from pyhorde.testing.network import SimNetwork
 
-__all__ = ("Deadlock", "Livelock", "OutsideWorld", "SimCluster", "SimLoop", "SimNetwork")
+__all__ = (
+    "Conditions",
+    "Deadlock",
+    "Livelock",
+    "OutsideWorld",
+    "SimCluster",
+    "SimLoop",
+    "SimNetwork",
+    "Violation",
+)

@@ -1,62 +1,49 @@
-"""A simulated cluster: real nodes, simulated machines.
+"""A simulated cluster: real nodes on simulated machines.
 
->>> class Counter(Process): ...
->>> async def story(cluster):
-...     await cluster.start_all()
-...     ref = await cluster.node("a").start_child(Counter, "visits")
-...     cluster.crash("a")
+>>> async with SimCluster(nodes=3, seed=7, processes=[Counter]) as cluster:
+...     visits = await cluster.start_child(Counter, "visits")
+...     assert await visits.increment() == 1
+...     cluster.crash(cluster.owner("visits"))
+...     assert await visits.increment() == 2
 ...     await cluster.settle()
->>> SimCluster.run(story, nodes=3, seed=7, processes=[Counter])
+
+Inside ``async with`` time is virtual, whatever loop runs outside: an hour takes a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import Any, Self
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from pyhorde.config import MembershipConfig, NodeConfig, ReplicationConfig, RuntimeConfig
 from pyhorde.node import Node
 from pyhorde.runtime.process import Process
+from pyhorde.runtime.ref import Ref
+from pyhorde.testing import shapes
+from pyhorde.testing.borrowing import Borrowing
+from pyhorde.testing.conditions import Conditions
+from pyhorde.testing.faults import Player
+from pyhorde.testing.invariants import Invariants, Violation
 from pyhorde.testing.loop import SimLoop
-from pyhorde.testing.network import MachineNetwork, SimNetwork
+from pyhorde.testing.machines import Machine, SimWorld
+from pyhorde.testing.network import SimNetwork
+from pyhorde.testing.outside import Outside
+from pyhorde.testing.plans import Drawing, machine_names
 
-EPOCH_START = 1_700_000_000.0
+T = TypeVar("T")
+S = TypeVar("S", bound=Process)
+
 PORT = 7411
 START_LIMIT = 120.0
 """A node that is not ready after so many (virtual) seconds never will be."""
-
-
-class SimWorld:
-    """A :class:`~pyhorde.seam.World` of one boot of one machine."""
-
-    def __init__(self, cluster: SimCluster, machine: str, boot: int) -> None:
-        self._cluster = cluster
-        self._machine = machine
-        self.key = f"{machine}#{boot}"
-        self.rng = Random(f"{cluster.seed}/{self.key}")
-        self.network = MachineNetwork(cluster.network, machine, self.key)
-
-    def now(self) -> float:
-        return self._cluster.loop.time()
-
-    def wall(self) -> float:
-        offset = self._cluster.clock_offsets.get(self._machine, 0.0)
-        return EPOCH_START + self._cluster.loop.time() + offset
-
-    def token(self) -> str:
-        return f"{self.rng.randrange(2**128):032x}"
-
-
-@dataclass(slots=True)
-class _Machine:
-    name: str
-    boots: int = 0
-    node: Node | None = None
-    key: str = ""
-    """The loop's name for the machine's current boot: handlers of an older one never run."""
+QUIET_LIMIT = 60.0
+"""Seconds after the last fault within which a cluster has to come to rest."""
+SLOW_AFTERMATH = 5.0
+"""Seconds for which a machine may still be behind after it was slow."""
 
 
 class SimCluster:
@@ -65,7 +52,7 @@ class SimCluster:
     def __init__(
         self,
         nodes: int | Sequence[str] = 3,
-        seed: int = 0,
+        seed: int | str = 0,
         processes: Iterable[type[Process]] = (),
         *,
         membership: MembershipConfig | None = None,
@@ -75,28 +62,60 @@ class SimCluster:
         self.seed = seed
         self.loop = SimLoop(seed)  # type: ignore[abstract] # the rest is set to refuse
         self.network = SimNetwork(self.loop, seed)
-        self.clock_offsets: dict[str, float] = {}
         self._processes = tuple(processes)
         self._settings = (membership, replication, runtime)
-        names = [chr(ord("a") + i) for i in range(nodes)] if isinstance(nodes, int) else nodes
-        self.machines = {name: _Machine(name) for name in names}
+        names = machine_names(nodes) if isinstance(nodes, int) else nodes
+        self.machines = {name: Machine(name, self.loop.create_future()) for name in names}
+        self.invariants = Invariants(self)
+        self.outside = Outside(self)
+        self._armed: dict[str, tuple[int, Callable[[], None]]] = {}
+        self._hindered: dict[str, float] = {}
+        self._borrowing: Borrowing | None = None
+        self._days = 0
 
     @classmethod
-    def run(cls, story: Callable[[Self], Awaitable[Any]], **settings: Any) -> Any:
-        """Run a story on a new cluster and return its result."""
+    def run(cls, story: Callable[[Self], Awaitable[T]], **settings: Any) -> T:
+        """Run a story on a new cluster, whose nodes the story starts; returns its result."""
         cluster = cls(**settings)
         try:
-            return cluster.loop.run_until_complete(_run(story, cluster))
+            result: T = cluster.loop.run_until_complete(_run(story, cluster))
         finally:
             cluster.loop.close()
+        return result
 
-    # ---- what can be done to it --------------------------------------------------------------
+    async def __aenter__(self) -> Self:
+        if asyncio.get_running_loop() is not self.loop:
+            self._borrowing = Borrowing(self.loop)
+            await self._borrowing
+        await self.start_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self.check_always()
+        finally:
+            if self._borrowing is not None:
+                await self._borrowing.back()
+                self.loop.close()
+
+    # ---- machines ----------------------------------------------------------------------------
 
     async def start(self, name: str) -> Node:
         """Boot a machine's node and wait until it is ready."""
-        machine = self.machines[name]
+        machine = self._machine(name)
+        if machine.runs:
+            raise RuntimeError(f"a node runs on {name!r} already")
+        self.invariants.watch()
         machine.boots += 1
-        world = SimWorld(self, name, machine.boots)
+        machine.key = f"{name}#{machine.boots}"
+        machine.joining, machine.gone = True, self.loop.create_future()
+        gone = machine.gone
         membership, replication, runtime = self._settings
         config = NodeConfig(
             name=name,
@@ -107,78 +126,239 @@ class SimCluster:
             replication=replication or ReplicationConfig(),
             runtime=runtime or RuntimeConfig(),
         )
+        world = SimWorld(self.loop, self.network, machine)
         node = Node(config=config, processes=self._processes, world=world)
-        machine.node, machine.key = node, world.key
         self.network.power(name)
-        async with asyncio.timeout(START_LIMIT):
-            await self.loop.run_as(machine.key, node.start())
+        clear = self.is_clear
+        starting: asyncio.Future[None] = self.loop.run_as(machine.key, node.start())
+        await asyncio.wait([starting, gone], timeout=START_LIMIT, return_when="FIRST_COMPLETED")
+        if gone.done():
+            raise ConnectionResetError(f"{name!r} was crashed before it was ready")
+        machine.joining = False
+        if not starting.done():
+            raise TimeoutError(f"{name!r} was not ready within {START_LIMIT:g} s")
+        starting.result()
+        machine.node = node
+        node.cluster_parts.on_changed.append(partial(self.invariants.changed, name))
+        if clear and self.is_clear:
+            self.outside.informed(machine.key)
         return node
 
     async def start_all(self) -> None:
         """Boot all machines at once."""
         await asyncio.gather(*(self.start(name) for name in self.machines))
 
+    async def restart(self, name: str) -> Node:
+        """Boot a crashed or drained machine again, under the same name and address."""
+        return await self.start(name)
+
+    def crash(self, name: str, *, silent: bool = False) -> None:
+        """Kill the node: nothing of it runs again, no ``finally`` either.
+
+        ``silent``: the machine loses power, so that not even its operating system answers.
+        """
+        machine = self._machine(name)
+        self.loop.note("crash", name, silent)
+        machine.node, machine.joining = None, False
+        self.loop.kill(machine.key)
+        if silent:
+            self.network.silence(name)
+        self.network.process_killed(name)
+        if not machine.gone.done():
+            machine.gone.set_result(None)
+
+    def arm(self, name: str, steps: int, strike: Callable[[], None] | None = None) -> None:
+        """Crash the machine ``steps`` callbacks after its next request has come in.
+
+        So it dies between two awaits in the middle of doing something. ``strike``: do this instead.
+        """
+        self._armed[name] = (steps, strike or (lambda: self.crash(name)))
+
+    def disarm(self, name: str | None = None) -> None:
+        """Take back what ``arm`` prepared, for one machine or all."""
+        for one in [name] if name is not None else list(self.machines):
+            self._armed.pop(one, None)
+            self.loop.after_steps(self._machine(one).key, 0, None)
+
+    async def drain(self, name: str) -> Any:
+        """Stop a node in an orderly way: hand everything over, leave, stop.
+
+        Returns what ``Node.drain`` does; None when the machine was crashed meanwhile.
+        """
+        machine, node = self._machine(name), self.node(name)
+        boot = node.view.me.boot
+        clear = self.is_clear and all(n.view.is_present(boot) for n in self.live.values())
+        draining: asyncio.Future[Any] = self.loop.run_as(machine.key, node.drain())
+        await asyncio.wait([draining, machine.gone], return_when="FIRST_COMPLETED")
+        if machine.node is not node:
+            return None
+        machine.node = None
+        machine.gone.set_result(None)
+        if clear and self.is_clear:
+            machine.drained.append(boot)
+        if not self.was_hindered(name, self.loop.time()):
+            self.invariants.stopped(machine.key)
+        return draining.result()
+
+    def stall(self, name: str, seconds: float) -> None:
+        """The machine's OS process stands still for so long, as in a long garbage collection."""
+        self.loop.note("stall", name, seconds)
+        self.loop.stall(self._machine(name).key, seconds)
+        self._hindered[name] = max(self._hindered.get(name, 0.0), self.loop.time() + seconds)
+
+    def slow(self, name: str, seconds: float) -> None:
+        """A slow CPU: each callback takes so long, from now on; 0 ends it."""
+        self.loop.slow(self._machine(name).key, seconds)
+        self._hindered[name] = float("inf") if seconds else self.loop.time() + SLOW_AFTERMATH
+
+    def was_hindered(self, name: str, since: float) -> bool:
+        """Whether the machine stood still or was slow at some time since then."""
+        return self._hindered.get(name, -1.0) >= since
+
+    def jump_clock(self, name: str, seconds: float) -> None:
+        """The machine's wall clock jumps ahead, or back."""
+        self._machine(name).clock_offset += seconds
+
+    def drift_clock(self, name: str, rate: float) -> None:
+        """The machine's wall clock gains ``rate`` seconds per second."""
+        self._machine(name).clock_drift = rate
+
     def node(self, name: str) -> Node:
         """The node that runs on a machine."""
-        node = self.machines[name].node
+        node = self._machine(name).node
         if node is None:
             raise LookupError(f"no node runs on {name!r}")
         return node
 
     @property
     def live(self) -> dict[str, Node]:
-        """The nodes that run now, by machine."""
+        """The nodes that run now and are ready, by machine."""
         return {m.name: m.node for m in self.machines.values() if m.node is not None}
 
     async def on(self, name: str, work: Any) -> Any:
-        """Run a coroutine on a machine, as its own code would."""
-        return await self.loop.run_as(self.machines[name].key, work)
+        """Run a coroutine on a machine, as its own code would.
 
-    def crash(self, name: str, *, silent: bool = False) -> None:
-        """Kill the node: nothing of it runs again. ``silent``: the whole machine goes dark."""
-        machine = self.machines[name]
-        machine.node = None
-        self.loop.note("crash", name, silent)
-        self.loop.kill(machine.key)
-        if silent:
-            self.network.silence(name)
-        self.network.process_killed(name)
+        Raises ``ConnectionResetError`` when the machine crashes before it is done.
+        """
+        machine = self._machine(name)
+        gone = machine.gone
+        if name in self._armed:
+            self.loop.after_steps(machine.key, *self._armed.pop(name))
+        doing: asyncio.Future[Any] = self.loop.run_as(machine.key, work)
+        try:
+            await asyncio.wait([doing, gone], return_when="FIRST_COMPLETED")
+        except asyncio.CancelledError:
+            doing.cancel()
+            raise
+        if not doing.done():
+            doing.add_done_callback(_heard)  # nobody is left to hear how it ends
+            raise ConnectionResetError(f"{name!r} crashed")
+        return doing.result()
 
-    async def restart(self, name: str) -> Node:
-        """Boot a crashed machine again."""
-        return await self.start(name)
+    def _machine(self, name: str) -> Machine:
+        machine = self.machines.get(name)
+        if machine is None:
+            raise LookupError(f"no machine {name!r}; there are {', '.join(self.machines)}")
+        return machine
 
-    async def drain(self, name: str) -> Any:
-        """Stop a node in an orderly way."""
-        machine = self.machines[name]
-        result = await self.loop.run_as(machine.key, self.node(name).drain())
-        machine.node = None
-        return result
+    async def bad_day(self, seconds: float = 60.0, kinds: Sequence[str] = ()) -> None:
+        """Play faults drawn from the seed, for so long, and end them all.
+
+        ``kinds``: only these; ``python -m pyhorde.testing --list`` shows which there are.
+        """
+        self._days += 1
+        drawing = Drawing(Random(f"{self.seed}/day/{self._days}"), list(self.machines), kinds)
+        end = self.loop.time() + seconds
+        await Player(self).play(drawing.round(seconds))
+        await asyncio.sleep(max(0.0, end - self.loop.time()))
+
+    # ---- the network -------------------------------------------------------------------------
 
     def partition(self, *groups: Iterable[str]) -> None:
-        """Cut every connection between machines of different groups."""
-        sides = [set(group) for group in groups]
-        for side in sides:
-            for other in sides:
-                if side is not other:
-                    for one in sorted(side):
-                        for two in sorted(other):
-                            self.network.cut(one, two)
-        self.loop.note("partition", *(sorted(side) for side in sides))
+        """Cut all paths between machines of different groups; machines in no group keep theirs."""
+        self._cut(shapes.split(*groups))
+
+    def cut(self, source: str, target: str) -> None:
+        """Nothing gets from ``source`` to ``target``; the other direction works."""
+        self._cut(shapes.one_way(source, target))
+
+    def bridge(self, left: Iterable[str], right: Iterable[str]) -> None:
+        """Two sides that cannot talk, and whoever is in neither talks to both."""
+        self._cut(shapes.split(left, right))
+
+    def ring(self) -> None:
+        """Each machine reaches only its two neighbours."""
+        self._cut(shapes.ring(list(self.machines)))
+
+    def isolate(self, *names: str) -> None:
+        """Each of these is alone."""
+        self._cut(shapes.islands(names, list(self.machines)))
+
+    def _cut(self, pairs: Iterable[shapes.Pair]) -> None:
+        pairs = sorted(pairs)
+        self.loop.note("cut", *pairs)
+        self.network.block(pairs)
+
+    def reset(self, one: str, two: str) -> None:
+        """Break the connections between two machines, which can dial each other again at once."""
+        self.loop.note("reset", one, two)
+        self.network.reset(one, two)
+
+    def conditions(self, conditions: Conditions, *pairs: shapes.Pair) -> None:
+        """How these paths are, or all: delay, loss, bandwidth."""
+        if not pairs:
+            self.network.usual(conditions)
+        for pair in pairs:
+            self.network.special(pair, conditions)
 
     def heal(self) -> None:
-        """End every partition."""
+        """End every fault of the network."""
         self.loop.note("heal")
         self.network.heal()
 
-    def stall(self, name: str, seconds: float) -> None:
-        """The machine's OS process stands still."""
-        self.loop.note("stall", name, seconds)
-        self.loop.stall(self.machines[name].key, seconds)
+    @property
+    def is_clear(self) -> bool:
+        """Whether all machines reach each other well, and none is stalled or slow."""
+        names, now = list(self.machines), self.loop.time()
+        return self.network.is_clear and not any(self.was_hindered(name, now) for name in names)
 
-    # ---- what can be asked -------------------------------------------------------------------
+    # ---- processes, from outside -------------------------------------------------------------
 
-    async def until(self, condition: Callable[[], bool], timeout: float = 60.0) -> bool:
+    async def start_child(self, cls: type[S], name: str, *args: Any, **kwargs: Any) -> Ref[S]:
+        """Start a process through any live node; the ref works whichever node dies."""
+        await self.outside.start(cls, name, args, kwargs)
+        return self.ref(name, cls)
+
+    async def stop(self, name: str) -> None:
+        """End a process for good, through any live node."""
+        await self.outside.stop(name)
+
+    def ref(self, name: str, cls: type[S] | None = None) -> Ref[S]:
+        """A handle as a client outside of the cluster has it.
+
+        Each call goes through some live node. When that node dies, or knows no answer, it is sent
+        again through another one with the same request id.
+        """
+        return Ref(name, self.outside, cls)
+
+    def owner(self, name: str) -> str:
+        """The machine on which the process really runs. Raises ``LookupError`` if not just one."""
+        machines = self.running().get(name, [])
+        if len(machines) != 1:
+            raise LookupError(f"{name!r} runs on {machines or 'no machine'}")
+        return machines[0]
+
+    def running(self) -> dict[str, list[str]]:
+        """Where each process really runs: name to machines."""
+        found: dict[str, list[str]] = {}
+        for machine, node in self.live.items():
+            for cell in node._supervisor.local():  # noqa: SLF001 - not what it believes: what is
+                found.setdefault(cell.name, []).append(machine)
+        return found
+
+    # ---- waiting and checking ----------------------------------------------------------------
+
+    async def until(self, condition: Callable[[], Any], timeout: float = QUIET_LIMIT) -> bool:
         """Wait (in virtual time) until the condition holds; False when it does not in time."""
         end = self.loop.time() + timeout
         while not condition():
@@ -187,32 +367,32 @@ class SimCluster:
             await asyncio.sleep(0.05)
         return True
 
-    async def settle(self, timeout: float = 60.0) -> None:
-        """Wait until the cluster is quiet; raises ``AssertionError`` saying what is not."""
-        if not await self.until(lambda: not self.unrest(), timeout):
-            raise AssertionError(f"not quiet after {timeout:g} s: " + "; ".join(self.unrest()))
+    async def settle(self, timeout: float = QUIET_LIMIT) -> None:
+        """Wait until the cluster is quiet, then check everything that must hold.
 
-    def running(self) -> dict[str, list[str]]:
-        """Where each process really runs: name to machines."""
-        found: dict[str, list[str]] = {}
-        for machine, node in self.live.items():
-            for cell in node.supervisor.local():
-                found.setdefault(cell.name, []).append(machine)
-        return found
+        Quiet: every live node sees just the live nodes, each name runs exactly once, and all
+        registries are equal. Raises :class:`Violation` with what is not after ``timeout`` seconds.
+        """
+        await self.until(lambda: self.invariants.found or not self.unrest(), timeout)
+        self.check_always()
+        problems = self.unrest()
+        if problems:
+            raise Violation("not quiet", f"{timeout:g} s after", problems)
+        self.outside.known_everywhere()
+        self.check_always()
+
+    def check(self) -> None:
+        """Check everything that must hold when the cluster is quiet. Raises ``Violation``."""
+        self.invariants.at_rest()
+        self.check_always()
+
+    def check_always(self) -> None:
+        """Raise ``Violation`` for what should never have been at any time so far."""
+        self.invariants.so_far()
 
     def unrest(self) -> list[str]:
         """What is not as it should be once all is quiet; empty when it is."""
-        problems = self._membership_unrest()
-        running = self.running()
-        specs = {name for node in self.live.values() for name in node.names.processes()}
-        for name in sorted(specs | running.keys()):
-            places = running.get(name, [])
-            if len(places) != 1 or name not in specs:
-                problems.append(f"{name!r} runs on {places or 'no node'}")
-        snapshots = {node._replica.snapshot() == self._first() for node in self.live.values()}  # noqa: SLF001
-        if snapshots == {False} or len(snapshots) > 1:
-            problems.append("the registries differ")
-        return problems
+        return self.invariants.unrest()
 
     def apart(self) -> list[str]:
         """Pairs of live nodes without a link."""
@@ -223,18 +403,11 @@ class SimCluster:
             if other is not node and other.view.me.boot not in node.cluster_parts.links.boots
         ]
 
-    def _first(self) -> Any:
-        return next(iter(self.live.values()))._replica.snapshot()  # noqa: SLF001
 
-    def _membership_unrest(self) -> list[str]:
-        truth = {(name, node.view.me.boot) for name, node in self.live.items()}
-        problems = []
-        for name, node in self.live.items():
-            seen = {(m.name, m.boot) for m in node.view.present}
-            if seen != truth:
-                problems.append(f"{name} sees {sorted(n for n, _ in seen)} alive")
-        return problems
-
-
-async def _run(story: Callable[[Any], Awaitable[Any]], cluster: SimCluster) -> Any:
+async def _run(story: Callable[[Any], Awaitable[T]], cluster: SimCluster) -> T:
     return await story(cluster)
+
+
+def _heard(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

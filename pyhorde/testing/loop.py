@@ -4,8 +4,9 @@
 Real tasks, futures and time-outs run on it. Every callback belongs to a *machine*, by a context
 variable that tasks inherit. Callbacks of one machine run first-in first-out, as asyncio documents;
 which machine runs next is drawn from the seed. When nothing is ready, the clock jumps to the next
-timer. A machine can be stalled (its callbacks wait) or killed (they never run again, no ``finally``
-included). Whatever would touch the real world raises :class:`OutsideWorld`.
+timer. A machine can be stalled (its callbacks wait), slowed (each callback costs time) or killed
+(they never run again, no ``finally`` included). Whatever would touch the real world raises
+:class:`OutsideWorld`.
 """
 
 from __future__ import annotations
@@ -15,22 +16,27 @@ import contextlib
 import heapq
 import logging
 import warnings
+from array import array
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
 from hashlib import blake2b
 from random import Random
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeVar, TypeVarTuple
+
+from pyhorde.testing.fence import Fenced, OutsideWorld
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 MACHINE: ContextVar[str] = ContextVar("machine", default="")
 """The machine a callback belongs to; empty for the test itself."""
 
-
-class OutsideWorld(RuntimeError):
-    """Simulated code tried to touch the real world."""
+STILL_LIMIT = 1_000_000
+"""So many callbacks without the clock moving are a livelock."""
+_TRACE_BATCH: Final = 4096
+_TASKS_KEPT: Final = 4096
+_THREAD_MEAN: Final = 0.002
 
 
 class Deadlock(RuntimeError):
@@ -41,45 +47,93 @@ class Livelock(RuntimeError):
     """Callbacks run on and on without the clock moving."""
 
 
-STILL_LIMIT = 1_000_000
+class _Lane:
+    """One machine's share of the loop: what is ready, in order, and how the machine is."""
+
+    __slots__ = (
+        "active", "busy_until", "cost", "countdown", "dead", "key", "number", "overdue", "ready",
+        "stalled_until",
+    )  # fmt: skip
+
+    def __init__(self, key: str, number: int) -> None:
+        self.key = key
+        self.number = number
+        self.ready: deque[asyncio.Handle] = deque()
+        self.active = False
+        self.dead = False
+        self.stalled_until = 0.0
+        self.overdue: list[tuple[float, int, asyncio.Handle]] = []
+        """Timers that became due while the machine stood still."""
+        self.busy_until = 0.0
+        self.cost = 0.0
+        self.countdown: tuple[int, Callable[[], None]] | None = None
 
 
-class SimLoop(asyncio.AbstractEventLoop):
+class SimLoop(Fenced):
     """The loop. ``seed`` decides every interleaving between machines."""
 
-    def __init__(self, seed: int) -> None:
-        self._rng = Random(f"{seed}/schedule")
+    def __init__(self, seed: int | str) -> None:
+        self.seed = seed
+        rng = Random(f"{seed}/schedule")
+        self._draw = rng.random
+        self._threads = Random(f"{seed}/threads")
         self._now = 1000.0
         self._sequence = 0
-        self._ready: dict[str, deque[asyncio.Handle]] = {}
-        self._timers: list[tuple[float, int, str, asyncio.TimerHandle]] = []
-        self._stalled: dict[str, float] = {}
-        self._dead: set[str] = set()
-        self._owner: dict[asyncio.Handle, str] = {}
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._lanes: dict[str, _Lane] = {}
+        self._active: list[_Lane] = []
+        self._timers: list[tuple[float, int, _Lane, asyncio.Handle]] = []
+        self._tasks: list[tuple[str, asyncio.Task[Any]]] = []
+        self._tasks_limit = _TASKS_KEPT
         self._closed = False
         self._running = False
         self._still = 0
         self._trace = blake2b(digest_size=16)
+        self._events = array("d")
         self.steps = 0
         self.failures: list[dict[str, Any]] = []
         """What was reported to the loop's exception handler: unhandled errors."""
+        self.on_awake: list[Callable[[str, bool], None]] = []
+        """Called with a machine's key when its stall ends: first with False, before the timers
+        that became due meanwhile, then with True, after them."""
 
     # ---- machines -------------------------------------------------------------------------------
 
     def kill(self, machine: str) -> None:
         """Drop everything the machine would still do; nothing of it runs again."""
-        self._dead.add(machine)
-        self._ready.pop(machine, None)
-        self._stalled.pop(machine, None)
-        self._timers = [timer for timer in self._timers if timer[2] != machine]
+        lane = self._lane(machine)
+        lane.dead = True
+        lane.ready.clear()
+        lane.overdue.clear()
+        self._suspend(lane)
+        self._timers = [timer for timer in self._timers if timer[2] is not lane]
         heapq.heapify(self._timers)
 
+    def is_dead(self, machine: str) -> bool:
+        """Whether the machine was killed."""
+        return self._lane(machine).dead
+
     def stall(self, machine: str, seconds: float) -> None:
-        """The machine stands still for so long; then what waited runs."""
-        until = self._now + seconds
-        self._stalled[machine] = max(until, self._stalled.get(machine, 0.0))
-        self._at(until, "", lambda: None)
+        """The machine stands still for so long.
+
+        Then it does what was ready, sees what the network brought (``on_awake``), its overdue
+        timers, and the rest of what the network brought: the order of a real event loop.
+        """
+        lane = self._lane(machine)
+        lane.stalled_until = max(self._now + seconds, lane.stalled_until)
+        self._suspend(lane)
+        self.at(lane.stalled_until, self._awake, lane)
+
+    def is_stalled(self, machine: str) -> bool:
+        """Whether the machine stands still now."""
+        return self._lane(machine).stalled_until > self._now
+
+    def slow(self, machine: str, seconds: float) -> None:
+        """From now on each callback of the machine takes so long; 0 ends it."""
+        self._lane(machine).cost = seconds
+
+    def after_steps(self, machine: str, steps: int, then: Callable[[], None] | None) -> None:
+        """Call ``then`` when the machine has run so many more callbacks; None takes it back."""
+        self._lane(machine).countdown = (max(1, steps), then) if then is not None else None
 
     def run_as(self, machine: str, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run work on a machine."""
@@ -87,14 +141,34 @@ class SimLoop(asyncio.AbstractEventLoop):
         context.run(MACHINE.set, machine)
         return self.create_task(work, context=context)
 
+    def unfinished(self, machine: str) -> list[asyncio.Task[Any]]:
+        """The machine's tasks that are not done."""
+        return [task for key, task in self._tasks if key == machine and not task.done()]
+
     def note(self, *what: object) -> None:
         """Put something into the trace whose hash proves that two runs are the same."""
-        self._trace.update(repr((round(self._now, 9), *what)).encode())
+        self._flush_trace()
+        self._trace.update(repr((self._now, *what)).encode())
 
     @property
     def trace_hash(self) -> str:
         """Equal for equal runs."""
+        self._flush_trace()
         return self._trace.hexdigest()
+
+    def mark(self, number: float) -> None:
+        """Put a number into the trace, cheaply."""
+        self._events.append(number)
+
+    def _flush_trace(self) -> None:
+        self._trace.update(self._events.tobytes())
+        del self._events[:]
+
+    def _lane(self, machine: str) -> _Lane:
+        lane = self._lanes.get(machine)
+        if lane is None:
+            lane = self._lanes[machine] = _Lane(machine, len(self._lanes))
+        return lane
 
     # ---- running --------------------------------------------------------------------------------
 
@@ -106,63 +180,100 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._running = True
         try:
             while not task.done():
-                self._step()
+                if self._active:
+                    self._step()
+                else:
+                    self._jump()
         finally:
             self._running = False
             events._set_running_loop(before)
         return task.result()
 
     def _step(self) -> None:
-        machines = [m for m, queue in self._ready.items() if queue and not self._is_stalled(m)]
-        if not machines:
-            self._jump()
+        active = self._active
+        count = len(active)
+        lane = active[int(self._draw() * count)] if count > 1 else active[0]
+        handle = lane.ready.popleft()
+        if not lane.ready:
+            self._suspend(lane)
+        if handle._cancelled:
             return
-        machines.sort()
-        machine = machines[self._rng.randrange(len(machines))] if machines[1:] else machines[0]
-        handle = self._ready[machine].popleft()
+        self.steps += 1
         self._still += 1
+        trace = self._events
+        trace.append(self._now)
+        trace.append(lane.number)
+        if len(trace) > _TRACE_BATCH:
+            self._flush_trace()
+            self._check_livelock(lane, handle)
+        if lane.countdown is not None:
+            self._count_down(lane)
+            if lane.dead:
+                return
+        handle._run()
+        if lane.cost and not lane.dead:
+            lane.busy_until = self._now + lane.cost
+            self._suspend(lane)
+            self.at(lane.busy_until, self._resume, lane)
+
+    def _count_down(self, lane: _Lane) -> None:
+        assert lane.countdown is not None
+        left, then = lane.countdown
+        lane.countdown = (left - 1, then) if left > 1 else None
+        if left <= 1:
+            then()
+
+    def _check_livelock(self, lane: _Lane, handle: asyncio.Handle) -> None:
         if self._still > STILL_LIMIT:
             raise Livelock(
-                f"the clock stands at {self._now:.6f} and {machine!r} goes on: {handle!r}"
+                f"the clock stands at {self._now:.6f} and {lane.key!r} goes on: {handle!r}"
             )
-        if not handle.cancelled():
-            self.steps += 1
-            self._trace.update(f"{self._now:.9f}{machine}".encode())
-            handle._run()
+
+    def _resume(self, lane: _Lane) -> None:
+        """The lane may run, if it has anything to run."""
+        held = lane.busy_until > self._now or lane.stalled_until > self._now
+        if lane.ready and not lane.active and not held:
+            lane.active = True
+            self._active.append(lane)
+
+    def _suspend(self, lane: _Lane) -> None:
+        if lane.active:
+            lane.active = False
+            self._active.remove(lane)
+
+    def _awake(self, lane: _Lane) -> None:
+        if lane.dead or lane.stalled_until > self._now:
+            return
+        for hook in self.on_awake:
+            hook(lane.key, False)
+        lane.ready.extend(handle for _, _, handle in sorted(lane.overdue, key=_by_time))
+        lane.overdue.clear()
+        for hook in self.on_awake:
+            hook(lane.key, True)
+        self._resume(lane)
 
     def _jump(self) -> None:
-        held = []
-        while self._timers:
-            when, sequence, machine, handle = heapq.heappop(self._timers)
-            if handle.cancelled() or machine in self._dead:
+        """Nothing is ready: go to the moment of the next timer and take all that are due then."""
+        timers = self._timers
+        found = False
+        while timers and (not found or timers[0][0] <= self._now):
+            when, sequence, lane, handle = heapq.heappop(timers)
+            if handle._cancelled or lane.dead:
                 continue
-            stalled = self._stalled.get(machine, 0.0)
-            if stalled > max(when, self._now):
-                held.append((stalled, sequence, machine, handle))
-                continue
-            self._now = max(self._now, when)
-            self._still = 0
-            self._ready.setdefault(machine, deque()).append(handle)
-            break
-        else:
-            if not held:
-                raise Deadlock(self._stacks())
-        for timer in held:
-            heapq.heappush(self._timers, timer)
-        self._due()
-
-    def _due(self) -> None:
-        """Move everything else that is due at this very moment."""
-        while self._timers and self._timers[0][0] <= self._now:
-            _, _, machine, handle = heapq.heappop(self._timers)
-            if not handle.cancelled() and machine not in self._dead:
-                self._ready.setdefault(machine, deque()).append(handle)
-
-    def _is_stalled(self, machine: str) -> bool:
-        return self._stalled.get(machine, 0.0) > self._now
+            found = True
+            if when > self._now:
+                self._now = when
+                self._still = 0
+            if lane.stalled_until > self._now:
+                lane.overdue.append((when, sequence, handle))
+            else:
+                lane.ready.append(handle)
+                self._resume(lane)
+        if not found:
+            raise Deadlock(self._stacks())
 
     def _stacks(self) -> str:
-        waiting = [task for task in self._tasks if not task.done()]
+        waiting = [task for _, task in self._tasks if not task.done()]
         return "nothing is ready and nothing is due; waiting: " + "; ".join(map(repr, waiting))
 
     # ---- what asyncio needs ---------------------------------------------------------------------
@@ -174,10 +285,11 @@ class SimLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         context = context if context is not None else copy_context()
-        machine = context.get(MACHINE, "")
         handle = asyncio.Handle(callback, args, self, context)
-        if machine not in self._dead and not self._closed:
-            self._ready.setdefault(machine, deque()).append(handle)
+        lane = self._lane(context.get(MACHINE, ""))
+        if not lane.dead and not self._closed:
+            lane.ready.append(handle)
+            self._resume(lane)
         return handle
 
     def call_later(
@@ -197,22 +309,18 @@ class SimLoop(asyncio.AbstractEventLoop):
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         context = context if context is not None else copy_context()
-        machine = context.get(MACHINE, "")
-        return self._at(when, machine, callback, *args, context=context)
-
-    def _at(
-        self,
-        when: float,
-        machine: str,
-        callback: Callable[[*Ts], object],
-        *args: *Ts,
-        context: Context | None = None,
-    ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._sequence += 1
-        if machine not in self._dead:
-            heapq.heappush(self._timers, (when, self._sequence, machine, handle))
+        self._push(when, self._lane(context.get(MACHINE, "")), handle)
         return handle
+
+    def at(self, when: float, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Call back at a moment, as the world does: on behalf of no machine."""
+        self._push(when, self._lane(""), asyncio.Handle(callback, args, self, _NOBODY))
+
+    def _push(self, when: float, lane: _Lane, handle: asyncio.Handle) -> None:
+        self._sequence += 1
+        if not lane.dead:
+            heapq.heappush(self._timers, (when, self._sequence, lane, handle))
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -224,11 +332,40 @@ class SimLoop(asyncio.AbstractEventLoop):
         name: str | None = None,
         context: Context | None = None,
     ) -> asyncio.Task[T]:
+        context = context if context is not None else copy_context()
         task: asyncio.Task[T] = asyncio.Task(coro, loop=self, name=name, context=context)
-        self._tasks.append(task)
-        if len(self._tasks) > 4096:
-            self._tasks = [t for t in self._tasks if not t.done()]
+        self._tasks.append((context.get(MACHINE, ""), task))
+        if len(self._tasks) > self._tasks_limit:
+            # Tasks of the killed stay: were they collected, their ``finally`` would run.
+            self._tasks = [t for t in self._tasks if not t[1].done()]
+            self._tasks_limit = 2 * len(self._tasks) + _TASKS_KEPT
         return task
+
+    def run_in_executor(
+        self, executor: Any, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """Run the function in one go, a drawn while later; what it does itself is its own affair.
+
+        Only the default executor exists. What the function raises, the awaiting code gets.
+        """
+        if executor is not None:
+            raise OutsideWorld("run_in_executor: executors of your own are real threads")
+        done: asyncio.Future[T] = self.create_future()
+
+        def work() -> None:
+            if not done.done():
+                try:
+                    done.set_result(func(*args))
+                except Exception as error:  # noqa: BLE001 - the awaiting code gets it
+                    done.set_exception(error)
+
+        self.call_later(self._threads.expovariate(1 / _THREAD_MEAN), work)
+        return done
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
 
     def is_running(self) -> bool:
         return self._running
@@ -236,66 +373,36 @@ class SimLoop(asyncio.AbstractEventLoop):
     def is_closed(self) -> bool:
         return self._closed
 
-    def get_debug(self) -> bool:
-        return False
-
-    def set_debug(self, enabled: bool) -> None:  # noqa: FBT001 - asyncio's signature
-        pass
-
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if self._closed:
-            return
-        if MACHINE.get() not in self._dead:
+        if not self._closed and not self.is_dead(MACHINE.get()):
             self.failures.append(context)
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        pass
-
-    async def shutdown_asyncgens(self) -> None:
-        pass
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        pass
 
     def close(self) -> None:
         """End the run: what still waits is dropped without a word."""
+        if self._closed:
+            return
         self._closed = True
-        self._ready.clear()
+        for lane in self._lanes.values():
+            lane.ready.clear()
+        self._active.clear()
         self._timers.clear()
+        before = events._get_running_loop()
+        disabled = logging.root.manager.disable
         logging.disable()
         events._set_running_loop(self)
         try:
-            for task in self._tasks:
-                _drop(task)
+            while self._tasks:  # what unwinds may begin more
+                _drop(self._tasks.pop()[1])
         finally:
-            events._set_running_loop(None)
-            logging.disable(logging.NOTSET)
-            self._tasks.clear()
-            self._ready.clear()
+            events._set_running_loop(before)
+            logging.disable(disabled)
 
 
-_OUTSIDE = (
-    "add_reader add_signal_handler add_writer call_soon_threadsafe connect_accepted_socket "
-    "connect_read_pipe connect_write_pipe create_connection create_datagram_endpoint "
-    "create_server create_unix_connection create_unix_server getaddrinfo getnameinfo "
-    "remove_reader remove_signal_handler remove_writer run_in_executor sendfile "
-    "set_default_executor sock_accept sock_connect sock_recv sock_recv_into sock_recvfrom "
-    "sock_recvfrom_into sock_sendall sock_sendfile sock_sendto start_tls subprocess_exec "
-    "subprocess_shell"
-).split()
+def _by_time(timer: tuple[float, int, asyncio.Handle]) -> tuple[float, int]:
+    return timer[0], timer[1]
 
 
-def _refusal(name: str) -> Callable[..., Any]:
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise OutsideWorld(
-            f"{name}: threads, sockets, signals and subprocesses are real; use the World's network"
-        )
-
-    return refuse
-
-
-for _name in _OUTSIDE:
-    setattr(SimLoop, _name, _refusal(_name))
+_NOBODY = Context()
 
 
 def _drop(task: asyncio.Task[Any]) -> None:

@@ -1,80 +1,177 @@
 """A simulated network behind the same seam as the real one.
 
-Streams deliver whole frames in order, with a latency drawn per frame. A cut between two machines is
-silence, as a cut cable is: frames wait (and are delivered if the cut heals before the connection is
-given up), dials time out. A killed OS process answers for itself: its streams are reset and its
-address refuses. A machine that lost power is silent.
+A blocked path between two machines is silence, as a cut cable is: frames wait (and are delivered
+some time after the heal, if the connection was not given up before), dials time out. A killed OS
+process is answered for by its machine: its streams are reset and its address refuses. A machine
+that lost power is silent; once it is back, it resets what it knows nothing about.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from random import Random
 
 from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable, StreamClosed
 from pyhorde.seam import Stream
+from pyhorde.testing.conditions import Conditions, Path
 from pyhorde.testing.loop import SimLoop
 
+Pair = tuple[str, str]
+"""Source and target machine: one direction."""
 
-@dataclass(slots=True)
-class Conditions:
-    """How the network is at the moment. Seconds and probabilities."""
-
-    latency_min: float = 0.0002
-    latency_mean: float = 0.0008
-    stall_chance: float = 0.0
-    """A frame is held up by ``stall_seconds`` with this probability (a lost packet, resent)."""
-    stall_seconds: float = 0.2
-    give_up: float = 20.0
-    """A connection whose frames wait for so long is broken by the operating system."""
+GIVE_UP = 20.0
+"""A connection whose frames wait for so many seconds is broken by the operating system."""
+RETRY_MOST = 10.0
+"""A connection that was cut off notices the heal after at most so many seconds."""
+GOOD_LATENCY = 0.1
+"""Seconds; a path that takes longer on average is a bad one."""
+ASYNCIO_READS, UVLOOP_READS = 1, 32
+"""Frames a connection delivers before overdue timers run, in two real event loops."""
 
 
-@dataclass(slots=True, eq=False)
-class _Pipe:
-    """One direction of one connection."""
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """The last thing that travels in one direction of a connection."""
 
-    source: str
-    target: str
-    inbox: deque[bytes] = field(default_factory=deque)
-    waiting: asyncio.Future[None] | None = None
-    clear_at: float = 0.0
-    broken: str | None = None
-
-    def wake(self) -> None:
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_result(None)
+    reason: str
 
 
 class SimStream:
     """One end of a simulated connection."""
 
-    def __init__(self, network: SimNetwork, out: _Pipe, into: _Pipe) -> None:
+    __slots__ = (
+        "_backlog", "_clear_at", "_held", "_inbox", "_network", "_over", "_waiting", "key",
+        "machine", "peer",
+    )  # fmt: skip
+
+    peer: SimStream
+
+    def __init__(self, network: SimNetwork, machine: str, key: str) -> None:
+        self.machine = machine
+        self.key = key
         self._network = network
-        self._out = out
-        self._in = into
+        self._inbox: deque[bytes] = deque()
+        self._backlog: deque[bytes | _Ending] = deque()
+        """Arrived while the machine stood still."""
+        self._held: deque[tuple[bytes | _Ending, float]] = deque()
+        """Sent into silence, with when."""
+        self._waiting: asyncio.Future[None] | None = None
+        self._over: str | None = None
+        self._clear_at = 0.0
 
     @property
     def remote(self) -> str:
-        return self._out.target
+        return self.peer.machine
+
+    @property
+    def over(self) -> bool:
+        """Whether this end is closed or broken."""
+        return self._over is not None
+
+    @property
+    def pair(self) -> Pair:
+        """The direction in which this end sends."""
+        return self.machine, self.peer.machine
 
     async def send(self, frame: bytes) -> None:
-        if self._out.broken is not None:
-            raise StreamClosed(self._out.broken)
-        self._network.transmit(self._out, frame)
+        if self._over is not None:
+            raise StreamClosed(self._over)
+        self.transmit(frame)
 
     async def receive(self) -> bytes:
-        while not self._in.inbox:
-            if self._in.broken is not None:
-                raise StreamClosed(self._in.broken)
-            self._in.waiting = asyncio.get_running_loop().create_future()
-            await self._in.waiting
-        return self._in.inbox.popleft()
+        while not self._inbox:
+            if self._over is not None:
+                raise StreamClosed(self._over)
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._inbox.popleft()
 
     async def close(self, reason: str = "") -> None:
-        self._network.shut(self._out, self._in, reason or "closed by the peer")
+        if self._over is None:
+            self.transmit(_Ending(reason or "closed by the peer"))
+            self.end("closed")
+
+    def end(self, reason: str) -> None:
+        """This end is over; whoever waits at it learns the reason."""
+        if self._over is None:
+            self._over = reason
+            self._forget()
+            self._wake()
+
+    def _forget(self) -> None:
+        """Let go of an end to which nothing can happen any more."""
+        if self._over is not None and not self._held:
+            self._network.forget(self)
+
+    # ---- on the way --------------------------------------------------------------------------
+
+    def transmit(self, item: bytes | _Ending) -> None:
+        """Deliver after a while, in order; or hold it as long as the way is blocked."""
+        network = self._network
+        now = network.loop.time()
+        if self._held or not network.passes(*self.pair):
+            self._held.append((item, now))
+            network.loop.at(now + GIVE_UP, self._give_up)
+            return
+        size = len(item) if isinstance(item, bytes) else 0
+        self._travel(item, network.path(*self.pair).delay(size, now))
+
+    def _travel(self, item: bytes | _Ending, delay: float) -> None:
+        loop = self._network.loop
+        self._clear_at = max(self._clear_at + 1e-9, loop.time() + delay)
+        loop.at(self._clear_at, self.peer.arrive, item)
+
+    def arrive(self, item: bytes | _Ending) -> None:
+        """The operating system of this end's machine has the item."""
+        network = self._network
+        if network.is_dark(self.machine):
+            return
+        if self._over is not None or network.loop.is_dead(self.key):
+            if isinstance(item, bytes) and not self.peer.over:
+                self.transmit(_Ending("reset"))  # nobody is there any more
+        elif self._backlog or network.loop.is_stalled(self.key):
+            self._backlog.append(item)
+        elif isinstance(item, bytes):
+            network.loop.mark(len(item))
+            self._inbox.append(item)
+            self._wake()
+        else:
+            self.end(item.reason)
+
+    def awake(self, most: int | None) -> None:
+        """The machine goes on: it sees ``most`` of the waiting frames, or all."""
+        count = len(self._backlog) if most is None else min(most, len(self._backlog))
+        waiting, self._backlog = self._backlog, deque()
+        for _ in range(count):
+            self.arrive(waiting.popleft())
+        self._backlog = waiting
+
+    def release(self) -> None:
+        """The way is clear again: what was held goes on at the next attempt to resend it."""
+        network = self._network
+        if not self._held or not network.passes(*self.pair):
+            return
+        now = network.loop.time()
+        waited = min(RETRY_MOST, now - self._held[0][1])
+        retry = network.draw.uniform(0, waited)
+        held, self._held = self._held, deque()
+        for item, _ in held:
+            self._travel(item, retry + network.path(*self.pair).delay(0, now))
+        self._forget()
+
+    def _give_up(self) -> None:
+        loop = self._network.loop
+        if self._held and loop.time() - self._held[0][1] >= GIVE_UP - 1e-6:
+            self._held.clear()
+            self.end("timed out")
+            self._forget()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
 
 @dataclass(slots=True)
@@ -100,131 +197,144 @@ class SimListener:
 
 
 class SimNetwork:
-    """All machines' network. ``cut`` and ``heal`` are directed pairs of machines."""
+    """All machines' network, and what can happen to it.
 
-    def __init__(self, loop: SimLoop, seed: int) -> None:
+    Faults are counted: two that block the same path must both end before it is clear again.
+    """
+
+    def __init__(self, loop: SimLoop, seed: int | str) -> None:
         self.loop = loop
-        self.conditions = Conditions()
-        self._rng = Random(f"{seed}/network")
+        self.draw = Random(f"{seed}/network")
+        self.reads = ASYNCIO_READS if self.draw.random() < 0.5 else UVLOOP_READS
+        self._usual = Conditions()
+        self._special: dict[Pair, Conditions] = {}
+        self._paths: dict[Pair, Path] = {}
+        self._seed = seed
         self._listening: dict[str, _Listening] = {}
-        self._cut: set[tuple[str, str]] = set()
-        self._silent: set[str] = set()
-        self._pipes: list[tuple[_Pipe, _Pipe]] = []
-        self._held: list[tuple[_Pipe, Callable[[], None], float]] = []
+        self._blocked: Counter[Pair] = Counter()
+        self._clogged: Counter[str] = Counter()
+        self._dark: set[str] = set()
+        self._streams: dict[SimStream, None] = {}
+        loop.on_awake.append(self._awake)
 
     # ---- faults ---------------------------------------------------------------------------------
 
-    def cut(self, source: str, target: str) -> None:
-        """Nothing gets from source to target any more."""
-        self._cut.add((source, target))
+    def block(self, pairs: Iterable[Pair]) -> None:
+        """Nothing gets from the source to the target of each pair any more."""
+        self._blocked.update(pairs)
 
-    def heal(self) -> None:
-        """Everything gets through again; what waited is delivered."""
-        self._cut.clear()
+    def unblock(self, pairs: Iterable[Pair]) -> None:
+        """End what one ``block`` began."""
+        self._blocked.subtract(pairs)
+        self._blocked = +self._blocked
         self._release()
 
+    def clog(self, machine: str) -> None:
+        """Nothing gets to or from the machine; it knows nothing of it."""
+        self._clogged[machine] += 1
+
+    def unclog(self, machine: str) -> None:
+        """End what one ``clog`` began."""
+        self._clogged[machine] -= 1
+        self._clogged = +self._clogged
+        self._release()
+
+    def heal(self) -> None:
+        """Every path is clear and as usual; what waited is delivered."""
+        self._blocked.clear()
+        self._clogged.clear()
+        self._special.clear()
+        self._paths.clear()
+        self._release()
+
+    def usual(self, conditions: Conditions) -> None:
+        """How all paths are that have no conditions of their own."""
+        self._usual = conditions
+        self._paths.clear()
+
+    def special(self, pair: Pair, conditions: Conditions | None) -> None:
+        """How one path is; None: as usual again."""
+        self._special.pop(pair, None)
+        if conditions is not None:
+            self._special[pair] = conditions
+        self._paths.pop(pair, None)
+
+    def reset(self, one: str, two: str) -> None:
+        """Break every connection between two machines: both ends see a reset."""
+        for stream in list(self._streams):
+            if stream.pair in ((one, two), (two, one)):
+                stream.end("reset")
+
     def silence(self, machine: str) -> None:
-        """The machine lost power: nothing to or from it, for ever or until ``power``."""
-        self._silent.add(machine)
+        """The machine lost power: nothing to or from it until ``power``."""
+        self._dark.add(machine)
 
     def process_killed(self, machine: str) -> None:
         """The machine's operating system resets its OS process's connections."""
         for address, listening in list(self._listening.items()):
             if listening.machine == machine:
                 del self._listening[address]
-        for out, into in list(self._pipes):
-            if machine in (out.source, out.target):
-                self._reset(out, into, machine)
+        for stream in [s for s in self._streams if s.machine == machine]:
+            if machine not in self._dark:
+                stream.transmit(_Ending("reset"))
+            stream.end("killed")
 
     def power(self, machine: str) -> None:
         """The machine is back."""
-        self._silent.discard(machine)
+        self._dark.discard(machine)
+        self._release()
+
+    def is_dark(self, machine: str) -> bool:
+        """Whether the machine has no power."""
+        return machine in self._dark
 
     def passes(self, source: str, target: str) -> bool:
         """Whether a packet would get from source to target now."""
-        dark = source in self._silent or target in self._silent
-        return not dark and (source, target) not in self._cut
+        if self._dark and (source in self._dark or target in self._dark):
+            return False
+        if self._clogged and (source in self._clogged or target in self._clogged):
+            return False
+        return (source, target) not in self._blocked
 
-    # ---- the wire -------------------------------------------------------------------------------
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """Equal as long as nothing about the network changes."""
+        blocked, clogged = frozenset(self._blocked), frozenset(self._clogged)
+        return blocked, clogged, frozenset(self._dark), self._usual, frozenset(self._special)
 
-    def transmit(self, pipe: _Pipe, frame: bytes) -> None:
-        """Deliver a frame after a while, in order."""
+    @property
+    def is_clear(self) -> bool:
+        """Whether every path is as usual."""
+        return not (self._blocked or self._clogged or self._special)
 
-        def arrive() -> None:
-            if pipe.broken is None:
-                pipe.inbox.append(frame)
-                pipe.wake()
+    def is_good(self, source: str, target: str) -> bool:
+        """Whether what is sent on this path arrives at once."""
+        c = self._special.get((source, target), self._usual)
+        lossy = c.loss or c.burst_every or c.bandwidth
+        return not lossy and c.latency_min + c.latency_mean < GOOD_LATENCY
 
-        self._send(pipe, arrive)
-
-    def shut(self, out: _Pipe, into: _Pipe, reason: str) -> None:
-        """Close both directions from the side that writes to ``out``."""
-        if out.broken is None:
-            self._send(out, lambda: self._end(out, reason))
-            out_was = out
-            self._later(lambda: self._forget(out_was))
-        if into.broken is None:
-            into.broken = "closed"
-            into.wake()
-
-    def _send(self, pipe: _Pipe, arrive: Callable[[], None]) -> None:
-        if not self.passes(pipe.source, pipe.target):
-            self._held.append((pipe, arrive, self.loop.time()))
-            self._later(lambda: self._give_up(pipe), self.conditions.give_up)
-            return
-        c = self.conditions
-        delay = c.latency_min + self._rng.expovariate(1 / c.latency_mean)
-        if self._rng.random() < c.stall_chance:
-            delay += c.stall_seconds
-        pipe.clear_at = max(pipe.clear_at + 1e-9, self.loop.time() + delay)
-        self.loop.note("send", pipe.source, pipe.target)
-        self.loop._at(pipe.clear_at, "", arrive)  # noqa: SLF001 - the network is part of it
-
-    def _later(self, what: Callable[[], None], seconds: float = 1.0) -> None:
-        self.loop._at(self.loop.time() + seconds, "", what)  # noqa: SLF001
+    def path(self, source: str, target: str) -> Path:
+        """The path as it is now."""
+        pair = (source, target)
+        path = self._paths.get(pair)
+        if path is None:
+            rng = Random(f"{self._seed}/path/{source}/{target}/{self.draw.random()}")
+            path = self._paths[pair] = Path(self._special.get(pair, self._usual), rng)
+        return path
 
     def _release(self) -> None:
-        held, self._held = self._held, []
-        for pipe, arrive, since in held:
-            if pipe.broken is not None:
-                continue
-            if self.passes(pipe.source, pipe.target):
-                self._send(pipe, arrive)
-            else:
-                self._held.append((pipe, arrive, since))
+        for stream in list(self._streams):
+            stream.release()
 
-    def _give_up(self, pipe: _Pipe) -> None:
-        oldest = min((since for p, _, since in self._held if p is pipe), default=None)
-        if oldest is None or self.loop.time() - oldest < self.conditions.give_up - 1e-6:
-            return
-        for out, into in list(self._pipes):
-            if pipe in (out, into):
-                self._end(out, "timed out")
-                self._end(into, "timed out")
-
-    def _reset(self, out: _Pipe, into: _Pipe, machine: str) -> None:
-        toward = out if out.source == machine else into
-        backward = into if toward is out else out
-        backward.broken = backward.broken or "reset"
-        self._send(toward, lambda: self._end(toward, "reset"))
-
-    def _end(self, pipe: _Pipe, reason: str) -> None:
-        if pipe.broken is None:
-            pipe.broken = reason
-            pipe.wake()
-        for out, into in list(self._pipes):
-            if pipe is out and into.broken is None:
-                into.broken = reason
-                into.wake()
-            elif pipe is into and out.broken is None:
-                out.broken = reason
-                out.wake()
-        self._forget(pipe)
-
-    def _forget(self, pipe: _Pipe) -> None:
-        self._pipes = [pair for pair in self._pipes if pipe not in pair or not _over(pair)]
+    def _awake(self, key: str, rest: bool) -> None:  # noqa: FBT001 - the loop's hook
+        for stream in [s for s in self._streams if s.key == key]:
+            stream.awake(None if rest else self.reads)
 
     # ---- meeting --------------------------------------------------------------------------------
+
+    def forget(self, stream: SimStream) -> None:
+        """Nothing can happen to this end any more."""
+        self._streams.pop(stream, None)
 
     def listen(
         self, machine: str, key: str, address: str, accept: Callable[[Stream], Awaitable[None]]
@@ -236,20 +346,25 @@ class SimNetwork:
     def unlisten(self, address: str) -> None:
         self._listening.pop(address, None)
 
-    async def dial(self, machine: str, address: str, timeout: float) -> Stream:
+    async def dial(self, machine: str, key: str, address: str, timeout: float) -> Stream:
         there = address.partition(":")[0]
-        if not (self.passes(machine, there) and self.passes(there, machine)):
-            await asyncio.sleep(timeout)
-            raise PeerUnreachable(address, f"no answer within {timeout:g} s")
-        await asyncio.sleep(2 * self.conditions.latency_mean)
+        started = self.loop.time()
+        for pair in ((machine, there), (there, machine)):
+            if self.passes(*pair):
+                await asyncio.sleep(min(timeout, self.path(*pair).delay(64, self.loop.time())))
+            left = timeout - (self.loop.time() - started)
+            if left <= 0 or not self.passes(*pair):
+                await asyncio.sleep(max(0.0, left))
+                raise PeerUnreachable(address, f"no answer within {timeout:g} s")
         listening = self._listening.get(address)
         if listening is None:
             raise DialRefused(address, "connection refused")
-        forth, back = _Pipe(machine, listening.machine), _Pipe(listening.machine, machine)
-        self._pipes.append((forth, back))
-        served = listening.accept(SimStream(self, back, forth))
-        _ = self.loop.run_as(listening.key, _serve(served))
-        return SimStream(self, forth, back)
+        here = SimStream(self, machine, key)
+        far = SimStream(self, listening.machine, listening.key)
+        here.peer, far.peer = far, here
+        self._streams[here] = self._streams[far] = None
+        _ = self.loop.run_as(listening.key, _serve(listening.accept(far)))
+        return here
 
 
 class MachineNetwork:
@@ -267,7 +382,7 @@ class MachineNetwork:
         return SimListener(self._network, address)
 
     async def dial(self, address: str, timeout: float) -> Stream:
-        return await self._network.dial(self._machine, address, timeout)
+        return await self._network.dial(self._machine, self._key, address, timeout)
 
     async def aclose(self) -> None:
         pass
@@ -275,7 +390,3 @@ class MachineNetwork:
 
 async def _serve(served: Awaitable[None]) -> None:
     await served
-
-
-def _over(pair: tuple[_Pipe, _Pipe]) -> bool:
-    return pair[0].broken is not None and pair[1].broken is not None

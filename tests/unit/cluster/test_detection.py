@@ -423,4 +423,34 @@ def test_events_before_the_start_are_not_late():
     core = Membership(replace(peer, name="z", boot="z"), LAN, random.Random(0))
     core.linked(peer, 5000.0)
     core.start(5000.1)
-    assert 5000.1 <= core.next_deadline() <= 5000.1 + membership.BEAT
+    assert 5000.1 <= core.next_deadline() <= 5000.1 + LAN.probe_interval
+
+
+def ticks_of(pump: Pump, name: str, seconds: float) -> int:
+    core, found = pump.nodes[name].core, []
+    tick = core.tick
+    core.tick = lambda now: (found.append(now), tick(now))[1]  # type: ignore[method-assign]
+    pump.run(seconds)
+    return len(found)
+
+
+def test_a_node_that_judges_nobody_ticks_once_for_each_probe():
+    assert ticks_of(mesh("abcde"), "a", 20.0) == pytest.approx(20, abs=2)
+
+
+def test_while_somebody_is_judged_a_node_ticks_often_enough_to_notice_that_it_stood_still():
+    pump = mesh("abc")
+    pump.power_off("b")
+    pump.run_until(lambda: pump.status("a", "b") is SUSPECT, 5.0)
+    assert ticks_of(pump, "a", 2.0) >= 2.0 / membership.BEAT - 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_stall_while_nobody_is_judged_puts_the_next_probe_off_by_an_interval_at_most(seed: int):
+    pump = mesh("abc", seed=seed)
+    pump.run(random.Random(seed).uniform(0, 3))
+    pump.stall("a", 60.0)
+    pump.run(60.01)
+    assert pump.nodes["a"].core.next_deadline() <= pump.now + LAN.probe_interval
+    pump.run(10.0)
+    assert pump.agreed()

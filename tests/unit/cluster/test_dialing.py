@@ -187,6 +187,16 @@ def test_a_linked_member_is_never_dialled(status: Status):
     assert dialer("a:1").due(view(member("a", status)), {"a"}, 100.0) == []
 
 
+def test_a_link_that_comes_or_goes_is_noticed_though_the_set_of_links_stays_the_same_object():
+    one, members, linked = dialer(), view(member("a"), member("b")), {"a", "b"}
+    assert one.next_deadline(members, linked) is None
+    linked.remove("a")
+    assert one.next_deadline(members, linked) == 0.0
+    assert one.due(members, linked, 100.0) == [Target("a:1", "a")]
+    linked.add("a")
+    assert one.next_deadline(members, linked) is None
+
+
 def test_seeds_that_are_not_known_to_be_linked_are_named():
     one, members = dialer("me:1", "a:1", "alias:1", "b:1"), view(member("a"), member("b"))
     one.reached("alias:1", "a")

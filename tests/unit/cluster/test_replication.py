@@ -8,7 +8,7 @@ import pytest
 
 from pyhorde.cluster.effects import Send
 from pyhorde.cluster.messages import SyncAck, SyncData, SyncRequest
-from pyhorde.cluster.replication import Caught, Learned, Replication
+from pyhorde.cluster.replication import EARLY, Caught, Learned, Replication
 from pyhorde.config import ReplicationConfig
 from pyhorde.crdt import Delta, Replica
 
@@ -316,6 +316,51 @@ def test_vectors_are_exchanged_now_and_then_with_a_random_peer():
     asked = [to for a, to, m in pair.sent if a == "a" and isinstance(m, SyncRequest)]
     assert len(asked) == pytest.approx(20, abs=4)
     assert set(asked) == {"b", "c"}
+
+
+def test_vectors_are_exchanged_with_whoever_is_sent_something_anyway():
+    pair = Pair("abc")
+    pair.link("a", "b")
+    pair.link("a", "c")
+    pair.deliver()
+    pair.tick("a", 2 * CONFIG.sync_interval)
+    pair.sent.clear()
+    for turn in range(20):
+        pair.now += CONFIG.sync_interval
+        pair.run("a", pair["a"].tick(pair.now, ["stranger", "bc"[turn % 2]]))
+    asked = [to for a, to, m in pair.sent if a == "a" and isinstance(m, SyncRequest)]
+    assert asked == list("bc" * 10)
+
+
+def test_company_does_not_make_exchanges_more_frequent():
+    pair = Pair("ab")
+    pair.link("a", "b")
+    pair.deliver()
+    pair.sent.clear()
+    for _ in range(200):
+        pair.now += 0.1
+        pair.run("a", pair["a"].tick(pair.now, ["b"]))
+    asked = [m for a, _, m in pair.sent if a == "a" and isinstance(m, SyncRequest)]
+    assert len(asked) <= 20.0 / (EARLY * CONFIG.sync_interval) + 2
+
+
+def test_an_exchange_in_which_nothing_was_lacking_is_two_messages(pair: Pair):
+    pair.tick("a", 2 * CONFIG.sync_interval)
+    pair.deliver()
+    assert [type(m) for _, _, m in pair.sent] == [SyncRequest, SyncData]
+    assert pair.effects["a"] == [Caught("b")]
+
+
+def test_peers_that_know_equally_much_are_pushed_the_same_message():
+    pair = Pair("abcd")
+    for other in "bcd":
+        pair.link("a", other)
+    pair.deliver()
+    pair.write("a", "k1")
+    pair.tick("a")
+    first, *others = pair.pushes("a")
+    assert len(others) == 2
+    assert all(push is first for push in others)
 
 
 def test_alone_the_turn_passes():

@@ -152,6 +152,13 @@ class Fraction:
 
 
 @dataclass(frozen=True, slots=True)
+class Optional:
+    tag: ClassVar[int] = 1
+    lane: ClassVar[Lane] = Lane.BULK
+    value: int | list[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
     tag: ClassVar[int] = 1
     lane: ClassVar[Lane] = Lane.BULK
@@ -169,6 +176,23 @@ def test_a_fraction_may_be_whole_but_no_truth_value():
     assert list(wire.decode(msgpack.packb([1, 2]))) == [Fraction(2)]
     with pytest.raises(ProtocolError):
         list(wire.decode(msgpack.packb([1, True])))
+
+
+@pytest.mark.parametrize(("value", "fits"), [(1, True), ([], True), (None, True), (True, False)])
+def test_a_union_takes_what_one_of_its_parts_takes(value: object, fits: object):
+    wire = Wire((Optional,))
+    if fits:
+        assert list(wire.decode(msgpack.packb([1, value]))) == [Optional(value)]  # type: ignore[arg-type]
+    else:
+        with pytest.raises(ProtocolError, match=r"Optional\.value is a bool"):
+            list(wire.decode(msgpack.packb([1, value])))
+
+
+def test_a_message_that_cannot_be_encoded_leaves_nothing_in_the_next_one():
+    wire = Wire((Open,))
+    with pytest.raises(TypeError):
+        wire.encode(Open([1, object()]))
+    assert list(wire.decode(wire.encode(Open(7)))) == [Open(7)]
 
 
 def test_two_messages_cannot_share_a_tag():

@@ -141,6 +141,7 @@ class FakeCluster:
         self.links = Links()
         self.links.boots = {m.boot for m in others}
         self.in_sync = True
+        self.closed = False
         self.routes: dict[type[Any], Callable[[str, Any], None]] = {}
         self.on_changed: list[Callable[[Changed], None]] = []
         self.on_lost: list[Callable[[str], None]] = []

@@ -152,6 +152,20 @@ async def test_after_a_thaw_the_same_instance_goes_on():
 
 
 @virtual_time
+async def test_messages_without_a_sender_to_tell_wait_for_the_thaw():
+    rig, process = await running()
+    rig.cast("note", "cast before")
+    rig.cell.info("before")
+    await rig.cell.freeze()
+    rig.cell.info("meanwhile")
+    await turns()
+    assert process.log == []
+    rig.cell.thaw()
+    await turns()
+    assert process.log == ["cast before", "before", "meanwhile"]
+
+
+@virtual_time
 async def test_a_thaw_during_the_freeze_goes_on_with_the_handler_still_running():
     rig, process = await running()
     held = rig.calling("hold", "h")

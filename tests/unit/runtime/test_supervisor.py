@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 from pyhorde import Process, Resume, call, cast
+from pyhorde.crdt import Dot
 from pyhorde.errors import (
     CallTimeout,
     Ignore,
@@ -23,7 +24,17 @@ from pyhorde.errors import (
 from pyhorde.runtime.cell import Phase
 from pyhorde.runtime.draining import Drain
 from pyhorde.runtime.reconcile import CellPhase
-from pyhorde.runtime.record import SPECS, Ended, decode_spec
+from pyhorde.runtime.record import (
+    SPECS,
+    STATES,
+    Claim,
+    Ended,
+    Spec,
+    StateRecord,
+    decode_spec,
+    encode_claim,
+)
+from pyhorde.runtime.record import Life as LifeOf
 from tests.unit.runtime.stage import Stage, member, outcome, turns, until, virtual_time
 
 
@@ -662,6 +673,30 @@ async def test_one_name_that_makes_trouble_does_not_keep_others_from_being_settl
         stage.names.end("name", "over")
         stage.supervisor.look_at({"a-bad-name"})
         await until(lambda: gone(stage), "the end")
+
+
+@virtual_time
+async def test_news_of_a_process_that_runs_elsewhere_and_is_well_costs_no_decision():
+    async with staged(others=(member("b", "Life"),)) as stage:
+        other, asked = stage.other("b"), []
+        real = stage.supervisor.situation
+        stage.supervisor.situation = lambda name: (asked.append(name), real(name))[1]  # type: ignore[method-assign]
+        life = LifeOf(1, "start")
+        dot = Dot(other.origin, 0)
+        said = Claim("elsewhere", dot, 1, "b", "elsewhere", "m:T", life, None)
+        spec = Spec("m:T", b"", "permanent", "replicated", 1, life)
+        other.add("elsewhere", encode_claim(said))
+        other.put(SPECS, "elsewhere", spec.encode(), 0.0, spec.rank)
+        stage.bring(other)
+        for step in range(3):
+            saved = StateRecord(1, "checkpoint", 1, "b", "", b"%d" % step, [], 1)
+            other.put(STATES, f"{other.origin}/elsewhere", saved.encode(), 0.0, step + 10)
+            stage.bring(other)
+            await turns()
+        assert asked == []
+        stage.cluster.lose("b")
+        await turns()
+        assert asked == ["elsewhere"]
 
 
 @virtual_time

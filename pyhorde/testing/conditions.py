@@ -1,0 +1,79 @@
+"""How a network path is: delay, loss, bursts, bandwidth. Seconds, probabilities, bytes.
+
+Frames travel in streams, as they do over TCP: a lost packet is resent, so loss is delay, and order
+within a connection holds. Between two connections of one pair of machines nothing is in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+RESEND_FIRST = 0.2
+"""Seconds until a lost packet is sent again; doubled each time, as TCP does."""
+RESEND_MOST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """One direction of one path."""
+
+    latency_min: float = 0.0002
+    latency_mean: float = 0.0008
+    """Mean of the exponential part, on top of the minimum."""
+    loss: float = 0.0
+    """A packet is lost with this probability (its resent copies too)."""
+    burst_every: float = 0.0
+    """Mean seconds between bursts, in which everything is lost; 0 for none."""
+    burst_for: float = 0.3
+    """Mean length of a burst in seconds."""
+    bandwidth: float = 0.0
+    """Bytes per second; 0 for no limit."""
+
+
+class Path:
+    """The state of one direction between two machines."""
+
+    __slots__ = ("_burst_end", "_burst_start", "_free_at", "_rng", "conditions")
+
+    def __init__(self, conditions: Conditions, rng: Random) -> None:
+        self.conditions = conditions
+        self._rng = rng
+        self._free_at = 0.0
+        self._burst_start = self._burst_end = -1.0
+
+    def delay(self, size: int, now: float) -> float:
+        """Seconds until a frame of ``size`` bytes, sent now, is there."""
+        c, draw = self.conditions, self._rng
+        delay = c.latency_min + draw.expovariate(1 / c.latency_mean)
+        if c.bandwidth:
+            self._free_at = max(now, self._free_at) + size / c.bandwidth
+            delay += self._free_at - now
+        if c.loss or c.burst_every:
+            delay += self._resent(now + delay)
+        return delay
+
+    def _resent(self, sent: float) -> float:
+        """Seconds lost because packets were."""
+        c, at, pause = self.conditions, sent, RESEND_FIRST
+        for _ in range(RESEND_MOST):
+            if not (self._in_burst(at) or self._rng.random() < c.loss):
+                break
+            at += pause
+            pause *= 2
+        return at - sent
+
+    def _in_burst(self, at: float) -> bool:
+        c = self.conditions
+        if not c.burst_every:
+            return False
+        if self._burst_end < 0:
+            self._next_burst(at)
+        while at >= self._burst_end:
+            self._next_burst(self._burst_end)
+        return at >= self._burst_start
+
+    def _next_burst(self, since: float) -> None:
+        c = self.conditions
+        self._burst_start = since + self._rng.expovariate(1 / c.burst_every)
+        self._burst_end = self._burst_start + self._rng.expovariate(1 / c.burst_for)

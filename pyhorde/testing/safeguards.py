@@ -1,0 +1,159 @@
+# ruff: noqa: SLF001 - what keeps the product safe is not for others to reach; here it is undone
+"""The product's safeguards, and how to switch each off: a test of the tests.
+
+Without any one of them bad days end badly, and the simulator must find that out; what it catches,
+and at which seed, is in ``docs/explanation/safeguards.md``. The switch is a patch of one decision,
+so that nothing in a node can turn a safeguard off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from pyhorde.cluster.cluster import Cluster
+from pyhorde.cluster.dialing import Dialer, Target
+from pyhorde.cluster.identity import Identity, Speak
+from pyhorde.cluster.member import Status, View
+from pyhorde.cluster.membership import Membership
+from pyhorde.runtime.answers import RecentAnswers
+from pyhorde.runtime.cell import Cell
+from pyhorde.runtime.draining import Drain
+from pyhorde.runtime.names import Names
+from pyhorde.runtime.phase import Phase
+from pyhorde.runtime.record import Ended, Spec
+from pyhorde.runtime.supervisor import Supervisor
+
+Patch = tuple[type[Any], str, Any]
+"""A class, the name of one of its methods, and what takes its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Safeguard:
+    """Something without which bad days end badly."""
+
+    about: str
+    patches: tuple[Patch, ...]
+
+    @contextmanager
+    def off(self) -> Iterator[None]:
+        """Without it, for a while, in this whole OS process."""
+        with ExitStack() as stack:
+            for owner, name, instead in self.patches:
+                stack.enter_context(patch.object(owner, name, instead))
+            yield
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+async def _at_once(*_: Any, **__: Any) -> None:
+    pass
+
+
+_answer = Identity.answer
+
+
+def _answer_without_refuting(self: Identity, me: Any, said: Any, links: Any) -> Any:
+    answer = _answer(self, me, said, links)
+    return None if isinstance(answer, Speak) and said.boot == me.boot else answer
+
+
+_targets = Dialer._targets
+
+
+def _targets_without_the_dead(self: Dialer, view: View, linked: Any) -> list[Target]:
+    dead = {member.address for member in view.members if member.status is Status.DEAD}
+    return [target for target in _targets(self, view, linked) if target.address not in dead]
+
+
+def _retire_the_absent(self: Names) -> None:
+    for boot in list(self._keys_of):
+        if not self._view.is_present(boot):
+            changed = self._replica.retire(boot)
+            del self._keys_of[boot]
+            self.learned(changed, set())
+
+
+def _sweep_without_looking(self: Supervisor) -> None:
+    self.parts.names.retire_stale()
+    self._sweeper = None
+
+
+def _info_unless_frozen(self: Cell, message: Any) -> None:
+    if self.phase is not Phase.FROZEN:
+        _info(self, message)
+
+
+_info = Cell.info
+
+
+def _settle_at_once(self: Cluster) -> None:
+    self.in_sync = self._replication.settled = True
+    self._wake()
+
+
+SAFEGUARDS: dict[str, Safeguard] = {
+    "refutation": Safeguard(
+        "a member that is suspected raises its incarnation",
+        ((Identity, "answer", _answer_without_refuting),),
+    ),
+    "stall-credit": Safeguard(
+        "who stood still accuses nobody of the time it lost itself",
+        ((Membership, "_notice_stall", _nothing),),
+    ),
+    "re-dial": Safeguard(
+        "former members are dialled for days", ((Dialer, "_targets", _targets_without_the_dead),)
+    ),
+    "hang-up": Safeguard(
+        "links to the dead are closed, whatever their streams say",
+        ((Cluster, "_hang_up", _nothing),),
+    ),
+    "in-sync": Safeguard(
+        "a node serves only once it knows what the cluster knows",
+        ((Cluster, "_settle", _settle_at_once),),
+    ),
+    "epochs": Safeguard(
+        "each change of owner raises the name's epoch", ((Names, "floor", lambda *_: 0),)
+    ),
+    "lives": Safeguard(
+        "the end of a name beats everything of that life",
+        ((Spec, "rank", 0), (Ended, "rank", 0)),
+    ),
+    "merge": Safeguard(
+        "the winner of a conflict takes in what the loser knew",
+        ((Cell, "merge", _at_once), (Cell, "absorb", _at_once)),
+    ),
+    "levels": Safeguard(
+        "what should run is compared with what runs again and again, not only upon news",
+        ((Supervisor, "_sweep", _sweep_without_looking), (Supervisor, "_ask_again", _nothing)),
+    ),
+    "handoff": Safeguard(
+        "a node that drains waits until the others have its states and run its processes",
+        ((Drain, "_confirm", _at_once), (Drain, "_taken_over", _at_once)),
+    ),
+    "pruning": Safeguard(
+        "the claims of a lost node are forgotten only when it cannot come back",
+        ((Names, "retire_stale", _retire_the_absent),),
+    ),
+    "replication": Safeguard(
+        "an answer is given once the state is on another node",
+        ((Cluster, "replicated", _at_once),),
+    ),
+    "answers": Safeguard(
+        "a request that was answered is not run again",
+        ((RecentAnswers, "__contains__", lambda *_: False),),
+    ),
+    "travelling-answers": Safeguard(
+        "the recent answers are part of the state", ((RecentAnswers, "latest", lambda *_: []),)
+    ),
+    "frozen-mail": Safeguard(
+        "what comes while a process is frozen waits for the thaw",
+        ((Cell, "info", _info_unless_frozen),),
+    ),
+}
+"""By name, as ``python -m pyhorde.testing --without`` takes it."""
