@@ -70,6 +70,7 @@ class SimCluster:
         self.outside = Outside(self)
         self._armed: dict[str, tuple[int, Callable[[], None]]] = {}
         self._hindered: dict[str, float] = {}
+        self._slow: set[str] = set()
         self._borrowing: Borrowing | None = None
         self._days = 0
 
@@ -188,6 +189,7 @@ class SimCluster:
         machine, node = self._machine(name), self.node(name)
         boot = node.view.me.boot
         clear = self.is_clear and all(n.view.is_present(boot) for n in self.live.values())
+        here = [cell.name for cell in node.supervisor.local()]
         draining: asyncio.Future[Any] = self.loop.run_as(machine.key, node.drain())
         await asyncio.wait([draining, machine.gone], return_when="FIRST_COMPLETED")
         if machine.node is not node:
@@ -196,6 +198,7 @@ class SimCluster:
         machine.gone.set_result(None)
         if clear and self.is_clear:
             machine.drained.append(boot)
+            self.invariants.handed_over(name, here)
         if not self.was_hindered(name, self.loop.time()):
             self.invariants.stopped(machine.key)
         return draining.result()
@@ -204,16 +207,20 @@ class SimCluster:
         """The machine's OS process stands still for so long, as in a long garbage collection."""
         self.loop.note("stall", name, seconds)
         self.loop.stall(self._machine(name).key, seconds)
-        self._hindered[name] = max(self._hindered.get(name, 0.0), self.loop.time() + seconds)
+        self._hinder(name, seconds)
 
     def slow(self, name: str, seconds: float) -> None:
         """A slow CPU: each callback takes so long, from now on; 0 ends it."""
         self.loop.slow(self._machine(name).key, seconds)
-        self._hindered[name] = float("inf") if seconds else self.loop.time() + SLOW_AFTERMATH
+        self._slow.add(name) if seconds else self._slow.discard(name)
+        self._hinder(name, SLOW_AFTERMATH)
+
+    def _hinder(self, name: str, seconds: float) -> None:
+        self._hindered[name] = max(self._hindered.get(name, 0.0), self.loop.time() + seconds)
 
     def was_hindered(self, name: str, since: float) -> bool:
         """Whether the machine stood still or was slow at some time since then."""
-        return self._hindered.get(name, -1.0) >= since
+        return name in self._slow or self._hindered.get(name, -1.0) >= since
 
     def jump_clock(self, name: str, seconds: float) -> None:
         """The machine's wall clock jumps ahead, or back."""

@@ -31,7 +31,7 @@ MOST_SHOWN = 5
 @click.option("--nodes", default=5, show_default=True, type=click.IntRange(2, 26))
 @click.option("--minutes", default=10.0, show_default=True, help="Virtual minutes of each day.")
 @click.option("--faults", default="", help="Only these kinds, separated by commas.")
-@click.option("--pace", default=2.5, show_default=True, help="Seconds between a client's requests.")
+@click.option("--pace", default=4.0, show_default=True, help="Seconds between a client's requests.")
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", help="Processes.")
 @click.option(
     "--recheck", default=1, show_default=True, help="Run so many again in a new OS process."
@@ -152,7 +152,7 @@ class _Days:
     def _replay(self, seed: int) -> str:
         words = ["python -m pyhorde.testing", f"--seed {seed}", f"--nodes {self._nodes}"]
         words.append(f"--minutes {self._minutes:g}")
-        words += [f"--pace {self._options['pace']}"] if self._options["pace"] != 2.5 else []
+        words += [f"--pace {self._options['pace']}"] if self._options["pace"] != 4.0 else []
         words += [f"--faults {','.join(self._kinds)}"] if self._kinds else []
         words += [f"--without {self._without}"] if self._without else []
         return " ".join(words)

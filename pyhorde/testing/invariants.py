@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 STORM: Final = 20_000
 """So many callbacks of all machines between two looks are a storm."""
-PATIENCE: Final = 25.0
+PATIENCE: Final = 15.0
 """Seconds undisturbed after which a side of the cluster must be in order."""
 CALM: Final = 10.0
 """Seconds after which nobody may take an unhindered machine on clear paths for dead."""
-GRACE: Final = 5.0
+GRACE: Final = 3.0
 """Seconds for which something must stay wrong then: starts and ends take a moment."""
 LOOK_INTERVAL: Final = 0.5
 """Seconds between two looks."""
@@ -43,6 +43,7 @@ INVARIANTS: Final = {
     5: "all registries are equal",
     7: "what a node knows never becomes less",
     8: "each new owner of a name has a higher epoch than every one before",
+    10: "a drain on a good day hands everything over before it ends",
     11: "a call ends with one reply or one documented error, in time",
     12: "what was not sent did not run, and nothing runs twice",
     14: "no ended name comes back",
@@ -109,6 +110,17 @@ class Invariants:
     def stopped(self, key: str) -> None:
         """This boot has stopped in an orderly way."""
         self._stopped.append((key, self._cluster.loop.time()))
+
+    def handed_over(self, machine: str, names: Iterable[str]) -> None:
+        """A drain on a good day has ended: others run what the machine ran."""
+        nodes = self._cluster.live
+        if not nodes or any(node.state != "ready" for node in nodes.values()):
+            return
+        running = self._cluster.running()
+        for name in names:
+            wanted = all(node.names.spec(name) is not None for node in nodes.values())
+            if wanted and not running.get(name) and not self._is_held_back(name, nodes):
+                self.report(10, f"{name!r} of {machine} runs nowhere after its drain")
 
     def undisturbed(self) -> float:
         """Seconds since a machine, a path or a stall changed."""

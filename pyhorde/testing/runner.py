@@ -31,7 +31,7 @@ class Task:
     plan: Plan
     without: str = ""
     """A safeguard that is switched off."""
-    pace: float = 2.5
+    pace: float = 4.0
     """Mean seconds between two requests of one client; there are six."""
 
 

@@ -18,7 +18,7 @@ from pyhorde.cluster.cluster import Cluster
 from pyhorde.cluster.dialing import Dialer, Target
 from pyhorde.cluster.identity import Identity, Speak
 from pyhorde.cluster.member import Status, View
-from pyhorde.cluster.membership import Membership
+from pyhorde.cluster.membership import Changed, Membership
 from pyhorde.runtime.answers import RecentAnswers
 from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.draining import Drain
@@ -63,6 +63,14 @@ def _answer_without_refuting(self: Identity, me: Any, said: Any, links: Any) -> 
     return None if isinstance(answer, Speak) and said.boot == me.boot else answer
 
 
+_tick_suspicion = Membership._tick_suspicion
+
+
+def _bury_without_last_check(self: Membership, suspicion: Any, now: float) -> None:
+    suspicion.last_check_until = now
+    _tick_suspicion(self, suspicion, now)
+
+
 _targets = Dialer._targets
 
 
@@ -84,6 +92,11 @@ def _sweep_without_looking(self: Supervisor) -> None:
     self._sweeper = None
 
 
+def _review_without_looking(self: Supervisor, change: Changed) -> None:
+    boots = {change.after.boot} | ({change.before.boot} if change.before else set())
+    self.parts.names.review(self.parts.cluster.view, boots)
+
+
 def _info_unless_frozen(self: Cell, message: Any) -> None:
     if self.phase is not Phase.FROZEN:
         _info(self, message)
@@ -103,15 +116,14 @@ SAFEGUARDS: dict[str, Safeguard] = {
         ((Identity, "answer", _answer_without_refuting),),
     ),
     "stall-credit": Safeguard(
-        "who stood still accuses nobody of the time it lost itself",
-        ((Membership, "_notice_stall", _nothing),),
+        "who stood still blames nobody for it: lost time is credited, and a last check comes first",
+        (
+            (Membership, "_notice_stall", _nothing),
+            (Membership, "_tick_suspicion", _bury_without_last_check),
+        ),
     ),
     "re-dial": Safeguard(
         "former members are dialled for days", ((Dialer, "_targets", _targets_without_the_dead),)
-    ),
-    "hang-up": Safeguard(
-        "links to the dead are closed, whatever their streams say",
-        ((Cluster, "_hang_up", _nothing),),
     ),
     "in-sync": Safeguard(
         "a node serves only once it knows what the cluster knows",
@@ -130,7 +142,11 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "levels": Safeguard(
         "what should run is compared with what runs again and again, not only upon news",
-        ((Supervisor, "_sweep", _sweep_without_looking), (Supervisor, "_ask_again", _nothing)),
+        (
+            (Supervisor, "_sweep", _sweep_without_looking),
+            (Supervisor, "_ask_again", _nothing),
+            (Supervisor, "_view_changed", _review_without_looking),
+        ),
     ),
     "handoff": Safeguard(
         "a node that drains waits until the others have its states and run its processes",

@@ -219,7 +219,7 @@ class Talk(Process):
     """A meeting: lines in order, and a timer that goes on whoever runs it."""
 
     durability = "replicated"
-    tick = 5.0
+    tick = 2.5
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {"lines": {}, "ticks": 0}
