@@ -4,6 +4,9 @@
 PYTHON ?= python3
 JOBS ?= 4
 PYTEST_ARGS ?=
+# Bad days for a simulated cluster: the same seeds each time, and as many that no commit had before.
+DAYS ?= 40
+FRESH ?= $(shell printf '%d' 0x$$(git rev-parse --short=7 HEAD 2>/dev/null || echo 0))
 
 VENV := .venv
 DEMO_VENV := .venv-demo
@@ -17,7 +20,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 step = @printf '\n== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format check-python clean
+.PHONY: help demo test days lint format check-python clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +35,13 @@ test: lint ## every check, then all tests with their coverage
 	$(call step,coverage)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
+	@$(MAKE) --no-print-directory days
+
+days: $(READY) ## bad days for a simulated cluster of five, DAYS known seeds and DAYS fresh ones
+	$(call step,$(DAYS) bad days)
+	@$(BIN)/python -m pyhorde.testing --seeds $(DAYS) --nodes 5 --minutes 10
+	$(call step,$(DAYS) fresh bad days from seed $(FRESH) on)
+	@$(BIN)/python -m pyhorde.testing --seeds $(DAYS) --first $(FRESH) --nodes 5 --minutes 10
 
 lint: $(READY) ## the checks that run no code of the project
 	$(call step,ruff format)

@@ -72,6 +72,8 @@ class _Days:
                 f"no kind of fault: {', '.join(unknown)}; --list shows them", param_hint="--faults"
             )
         self._without = str(options["without"] or "")
+        if self._without and not self._kinds:
+            self._kinds = list(SAFEGUARDS[self._without].faults)
         self._reports: list[Report] = []
 
     def run(self) -> int:

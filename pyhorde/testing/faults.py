@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from pyhorde.testing.cluster import SimCluster
 
 
+def _pair(text: Any) -> Pair:
+    source, arrow, target = text.partition(">") if isinstance(text, str) else ("", "", "")
+    if not (source and arrow and target):
+        raise ValueError(f"no path from one machine to another: {text!r}; for example 'a>b'")
+    return source, target
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One fault. ``kind`` is one of :data:`KINDS`, which says what the rest means."""
@@ -47,7 +54,10 @@ class Fault:
     def to_json(self) -> dict[str, Any]:
         """Plain data, without what is as usual."""
         usual = {field.name: field.default for field in fields(self)}
-        return {key: value for key, value in asdict(self).items() if value != usual[key]}
+        data = {key: value for key, value in asdict(self).items() if value != usual[key]}
+        if self.pairs:
+            data["pairs"] = [f"{source}>{target}" for source, target in self.pairs]
+        return data
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
@@ -57,7 +67,7 @@ class Fault:
             raise ValueError(f"no fault: {data!r}")
         if data["kind"] not in KINDS:
             raise ValueError(f"no kind of fault: {data['kind']!r}; there are {', '.join(KINDS)}")
-        pairs = tuple((str(one), str(two)) for one, two in data.get("pairs", ()))
+        pairs = tuple(_pair(pair) for pair in data.get("pairs", ()))
         return cls(**{**data, "on": tuple(data.get("on", ())), "pairs": pairs})
 
     def lasting(self, seconds: float) -> Fault:

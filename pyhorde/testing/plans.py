@@ -49,11 +49,15 @@ class Plan:
             lines += [f"  {fault}" for fault in faults]
         return "\n".join(lines)
 
-    def save(self, path: Path) -> None:
-        """Write it as JSON."""
+    def to_json(self) -> str:
+        """As JSON text."""
         rounds = [[fault.to_json() for fault in faults] for faults in self.rounds]
         data = {"seed": self.seed, "nodes": self.nodes, "rounds": rounds}
-        path.write_text(json.dumps(data, indent=1) + "\n")
+        return json.dumps(data, indent=1) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write it into a file."""
+        path.write_text(self.to_json())
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -36,6 +36,8 @@ class Safeguard:
     """Something without which bad days end badly."""
 
     about: str
+    faults: tuple[str, ...]
+    """Kinds of faults by which its absence shows soonest."""
     patches: tuple[Patch, ...]
 
     @contextmanager
@@ -113,35 +115,45 @@ def _settle_at_once(self: Cluster) -> None:
 SAFEGUARDS: dict[str, Safeguard] = {
     "refutation": Safeguard(
         "a member that is suspected raises its incarnation",
+        ("stall",),
         ((Identity, "answer", _answer_without_refuting),),
     ),
     "stall-credit": Safeguard(
         "who stood still blames nobody for it: lost time is credited, and a last check comes first",
+        ("stall",),
         (
             (Membership, "_notice_stall", _nothing),
             (Membership, "_tick_suspicion", _bury_without_last_check),
         ),
     ),
     "re-dial": Safeguard(
-        "former members are dialled for days", ((Dialer, "_targets", _targets_without_the_dead),)
+        "former members are dialled for days",
+        ("split", "islands"),
+        ((Dialer, "_targets", _targets_without_the_dead),),
     ),
     "in-sync": Safeguard(
         "a node serves only once it knows what the cluster knows",
+        ("crash", "drain"),
         ((Cluster, "_settle", _settle_at_once),),
     ),
     "epochs": Safeguard(
-        "each change of owner raises the name's epoch", ((Names, "floor", lambda *_: 0),)
+        "each change of owner raises the name's epoch",
+        ("split", "crash"),
+        ((Names, "floor", lambda *_: 0),),
     ),
     "lives": Safeguard(
         "the end of a name beats everything of that life",
+        ("split", "islands"),
         ((Spec, "rank", 0), (Ended, "rank", 0)),
     ),
     "merge": Safeguard(
         "the winner of a conflict takes in what the loser knew",
+        ("split", "islands"),
         ((Cell, "merge", _at_once), (Cell, "absorb", _at_once)),
     ),
     "levels": Safeguard(
         "what should run is compared with what runs again and again, not only upon news",
+        ("power", "crash"),
         (
             (Supervisor, "_sweep", _sweep_without_looking),
             (Supervisor, "_ask_again", _nothing),
@@ -150,25 +162,32 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "handoff": Safeguard(
         "a node that drains waits until the others have its states and run its processes",
+        ("drain",),
         ((Drain, "_confirm", _at_once), (Drain, "_taken_over", _at_once)),
     ),
     "pruning": Safeguard(
         "the claims of a lost node are forgotten only when it cannot come back",
+        ("split", "islands"),
         ((Names, "retire_stale", _retire_the_absent),),
     ),
     "replication": Safeguard(
         "an answer is given once the state is on another node",
+        ("crash", "power", "crash-during"),
         ((Cluster, "replicated", _at_once),),
     ),
     "answers": Safeguard(
         "a request that was answered is not run again",
+        ("crash", "reset", "reply-lost"),
         ((RecentAnswers, "__contains__", lambda *_: False),),
     ),
     "travelling-answers": Safeguard(
-        "the recent answers are part of the state", ((RecentAnswers, "latest", lambda *_: []),)
+        "the recent answers are part of the state",
+        ("crash-during", "crash", "split", "drain"),
+        ((RecentAnswers, "latest", lambda *_: []),),
     ),
     "frozen-mail": Safeguard(
         "what comes while a process is frozen waits for the thaw",
+        ("split", "crash-during", "delay", "stall", "islands"),
         ((Cell, "info", _info_unless_frozen),),
     ),
 }

@@ -25,6 +25,7 @@ import pytest
 from pyhorde import errors, settings
 from pyhorde.cli import cli
 from pyhorde.config import MembershipConfig, NodeConfig, ReplicationConfig, RuntimeConfig
+from pyhorde.testing.command import main as bad_days
 from pyhorde.web import bodies, failures
 from tests.architecture.sources import ROOT, modules
 
@@ -147,7 +148,15 @@ def options(command: click.Command) -> set[str]:
     return {flag for flag in chain.from_iterable(found) if flag.startswith("--")}
 
 
-KNOWN_OPTIONS = {"--help", "--version"}.union(*(options(command) for _, command in commands()))
+DAYS = options(bad_days)
+PLUGIN = {"--horde-seed", "--horde-seeds"}
+KNOWN_OPTIONS = {"--help", "--version"} | DAYS | PLUGIN
+KNOWN_OPTIONS = KNOWN_OPTIONS.union(*(options(command) for _, command in commands()))
+
+
+def test_every_option_for_bad_days_is_explained():
+    text = text_of("docs/how-to/test-on-bad-days.md")
+    assert {option for option in DAYS | PLUGIN if option not in text} == set()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -347,7 +356,7 @@ def test_curl_lines_give_the_answers_that_are_shown(document: str, address: str)
 
 
 def test_the_library_example_prints_what_it_says():
-    (script,) = blocks("README.md", "python")
+    script = blocks("README.md", "python")[0]
     said = re.findall(r"print\(.*\)  # (\d+)", script)
     for old, new in zip(("127.0.0.1:7411", "127.0.0.1:7412"), free_addresses(2), strict=True):
         script = script.replace(old, new)
@@ -364,7 +373,7 @@ def test_the_library_example_prints_what_it_says():
 
 
 def test_the_simulated_cluster_prints_what_it_says():
-    found = blocks("docs/how-to/test-and-debug.md", "python")
+    found = blocks("docs/how-to/test-on-bad-days.md", "python")
     (script,) = (block for block in found if "SimCluster" in block)
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -376,3 +385,57 @@ def test_the_simulated_cluster_prints_what_it_says():
     )
     assert done.stdout.split() == re.findall(r"print\(.*\)  # (\d+)", script), done.stderr
     assert done.stdout.split() == ["2"]
+
+
+def test_the_bad_day_of_the_readme_ends_well(tmp_path: Path):
+    script = blocks("README.md", "python")[1]
+    file = tmp_path / "test_visits.py"
+    file.write_text(script)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
+    done = subprocess.run(
+        [*command, "-c", ROOT / "pyproject.toml", "--rootdir", ROOT],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0 and "20 passed" in done.stdout, done.stdout
+
+
+def test_the_planted_bug_of_the_how_to_is_found_and_replayed_and_its_mend_helps(tmp_path: Path):
+    """Ten lines of test with the public fixture, as a reader would copy them."""
+    found = blocks("docs/how-to/test-on-bad-days.md", "python")
+    test, mend = found[0], found[1].strip()
+    file = tmp_path / "test_meeting.py"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+        return subprocess.run(
+            [*command, file.name],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    file.write_text(test)
+    first = run()
+    assert first.returncode == 1 and "passed" in first.stdout, first.stdout + first.stderr
+    replays = re.findall(r'replay: pytest "(.*)" --horde-seed (\d+)\ntrace:  (\w+)', first.stdout)
+    assert replays
+    _, seed, trace = replays[0]
+    again = run("--horde-seed", seed)
+    assert again.returncode == 1 and f"trace:  {trace}" in again.stdout, again.stdout
+
+    old = 'self.state = {"lines": []}\n        self.speakers = set()'
+    merge = 'self.state["lines"] = sorted({*self.state["lines"], *other.state["lines"]})'
+    assert old in test and merge in test
+    mended = test.replace(old, mend).replace("self.speakers.add", 'self.state["speakers"].append')
+    mended = mended.replace("sorted(self.speakers)", 'self.state["speakers"]')
+    both = "        " + merge.replace("lines", "speakers")
+    file.write_text(mended.replace(merge, f"{merge}\n{both}"))
+    assert run().returncode == 0, run().stdout
