@@ -26,6 +26,9 @@ from pyhorde import errors, settings
 from pyhorde.cli import cli
 from pyhorde.config import MembershipConfig, NodeConfig, ReplicationConfig, RuntimeConfig
 from pyhorde.testing.command import main as bad_days
+from pyhorde.testing.invariants import INVARIANTS
+from pyhorde.testing.plans import Plan
+from pyhorde.testing.safeguards import SAFEGUARDS
 from pyhorde.web import bodies, failures
 from tests.architecture.sources import ROOT, modules
 
@@ -385,6 +388,20 @@ def test_the_simulated_cluster_prints_what_it_says():
     )
     assert done.stdout.split() == re.findall(r"print\(.*\)  # (\d+)", script), done.stderr
     assert done.stdout.split() == ["2"]
+
+
+def test_every_safeguard_stands_in_the_table_with_its_seed():
+    found = rows(section("docs/explanation/simulation.md", "Safeguards"))[2:]
+    assert [row[0] for row in found] == list(SAFEGUARDS)
+    for name, about, kinds, seed, *_ in found:
+        assert (about, kinds) == (SAFEGUARDS[name].about, ", ".join(SAFEGUARDS[name].faults))
+        plan = Plan.load(ROOT / f"tests/simulation/corpus/without-{name}.json")
+        assert plan.seed == int(seed)
+
+
+def test_every_invariant_stands_in_the_list():
+    found = rows(text_of("docs/explanation/invariants.md"))[2:]
+    assert [int(row[0]) for row in found] == list(INVARIANTS)
 
 
 def test_the_bad_day_of_the_readme_ends_well(tmp_path: Path):
