@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pyhorde.cluster.member import Status
 from pyhorde.cluster.membership import Changed
 from pyhorde.node import Node
+from pyhorde.runtime.names import Names
 from pyhorde.testing.machines import Machine
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ LOOK_INTERVAL: Final = 0.5
 """Seconds between two looks."""
 STOP_LIMIT: Final = 5.0
 """Seconds within which a node that stopped has no task left."""
+HEARD_LIMIT: Final = 30.0
+"""Seconds within which somebody has to look at how a task failed."""
 LATE: Final = 0.25
 """Seconds by which an answer may miss its deadline."""
 
@@ -82,7 +85,9 @@ class Invariants:
         self._seen: dict[str, _Seen] = {}
         self._incarnations: dict[tuple[str, str], int] = {}
         self._owners: dict[str, tuple[int, int, str]] = {}
-        """The highest life and epoch at which each name ever ran, and the boot that ran it."""
+        """The highest life and epoch at which each name is known to have run, and on which boot."""
+        self._unheard: dict[asyncio.Task[Any], float] = {}
+        """Failed tasks that nobody has looked at yet, and since when."""
         self._stopped: list[tuple[str, float]] = []
         self._signature: object = None
         self._since = 0.0
@@ -127,7 +132,7 @@ class Invariants:
         cluster = self._cluster
         signature = (
             tuple((m.key, m.runs, m.node.state if m.node else "") for m in self._machines()),
-            tuple(cluster.loop.is_stalled(m.key) for m in self._machines()),
+            tuple(self._is_hindered(m) for m in self._machines()),
             cluster.network.signature,
         )
         if signature != self._signature:
@@ -214,15 +219,23 @@ class Invariants:
                 self.report(7, f"{machine.name} knew {seq} events of {origin}")
         seen.vector = vector
         boot = node.view.me.boot
+        others = [other.names for other in self._cluster.live.values() if other is not node]
         for cell in node.supervisor.local():
-            seen_before = self._owners.get(cell.name, (0, 0, ""))
-            self._owners[cell.name] = max(seen_before, (cell.life.number, cell.epoch, boot))
+            here = (cell.life.number, cell.epoch, boot)
+            before = self._owners.get(cell.name, (0, 0, ""))
+            # What nobody else ever heard of may happen again.
+            if here > before and any(_is_claimed(names, cell.name, here) for names in others):
+                self._owners[cell.name] = here
 
     def _look_at_tasks(self) -> None:
         loop = self._cluster.loop
         for failure in loop.failures:
             self.report(25, f"{failure.get('message')}: {failure.get('exception')!r}")
         loop.failures.clear()
+        self._unheard = {task: self._unheard.get(task, self._now()) for task in loop.unheard()}
+        for task, since in self._unheard.items():
+            if self._now() - since >= HEARD_LIMIT:
+                self.report(25, f"{task.get_name()!r} failed unheard: {task!r}")
         late = [key for key, since in self._stopped if self._now() - since > STOP_LIMIT]
         for key in late:
             for task in loop.unfinished(key):
@@ -234,10 +247,11 @@ class Invariants:
     def sides(self) -> list[list[str]]:
         """Groups of live machines that all reach each other, and nobody else in part.
 
-        A machine on a broken path within its group, or one that is stalled or slow, is in none.
+        A group with a broken path in it, or with a stalled or slow machine, is none.
         """
         cluster = self._cluster
-        up = [m.name for m in self._machines() if m.node and not cluster.loop.is_stalled(m.key)]
+        up = [m.name for m in self._machines() if m.node]
+        hindered = {m.name for m in self._machines() if self._is_hindered(m)}
         passes, is_good = cluster.network.passes, cluster.network.is_good
         near = {
             one: {two for two in up if one == two or passes(one, two) or passes(two, one)}
@@ -248,7 +262,7 @@ class Invariants:
             side = near[one]
             whole = all(near[two] == side for two in side)
             good = all(passes(a, b) and is_good(a, b) for a in side for b in side if a != b)
-            if whole and good and one == min(side):
+            if whole and good and one == min(side) and not side & hindered:
                 sides.append(sorted(side))
         return sides
 
@@ -344,6 +358,9 @@ class Invariants:
             first = min(self.found.values())
             raise Violation("violated", f"first at {first - 1000:.1f} s", self.found)
 
+    def _is_hindered(self, machine: Machine) -> bool:
+        return self._cluster.was_hindered(machine.name, self._now())
+
     # ---- shared ------------------------------------------------------------------------------
 
     def _machines(self) -> Iterable[Machine]:
@@ -351,3 +368,8 @@ class Invariants:
 
     def _now(self) -> float:
         return self._cluster.loop.time()
+
+
+def _is_claimed(names: Names, name: str, owner: tuple[int, int, str]) -> bool:
+    claims = names.visible(name)
+    return any((claim.life.number, claim.epoch, claim.boot) == owner for claim in claims)

@@ -145,6 +145,11 @@ class SimLoop(Fenced):
         """The machine's tasks that are not done."""
         return [task for key, task in self._tasks if key == machine and not task.done()]
 
+    def unheard(self) -> list[asyncio.Task[Any]]:
+        """Tasks that failed, and whose failure nobody has looked at, on machines that live."""
+        self._tasks = [t for t in self._tasks if not t[1].done() or _is_unheard(t[1])]
+        return [t for key, t in self._tasks if key and t.done() and not self.is_dead(key)]
+
     def note(self, *what: object) -> None:
         """Put something into the trace whose hash proves that two runs are the same."""
         self._flush_trace()
@@ -337,7 +342,7 @@ class SimLoop(Fenced):
         self._tasks.append((context.get(MACHINE, ""), task))
         if len(self._tasks) > self._tasks_limit:
             # Tasks of the killed stay: were they collected, their ``finally`` would run.
-            self._tasks = [t for t in self._tasks if not t[1].done()]
+            self._tasks = [t for t in self._tasks if not t[1].done() or _is_unheard(t[1])]
             self._tasks_limit = 2 * len(self._tasks) + _TASKS_KEPT
         return task
 
@@ -396,6 +401,10 @@ class SimLoop(Fenced):
         finally:
             events._set_running_loop(before)
             logging.disable(disabled)
+
+
+def _is_unheard(task: asyncio.Task[Any]) -> bool:
+    return bool(task._log_traceback)
 
 
 def _by_time(timer: tuple[float, int, asyncio.Handle]) -> tuple[float, int]:
