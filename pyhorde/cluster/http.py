@@ -19,6 +19,10 @@ from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable, StreamClos
 from pyhorde.seam import Stream
 
 STREAM_PATH: Final = "/_cluster/v1/stream"
+HEARTBEAT: Final = 5.0
+"""Seconds of silence after which a peer is asked for a sign of life; half of it later the stream is
+broken. Else a stream that a cut cable has stopped goes on only when TCP tries again: the longer the
+cut was, the later."""
 MAX_BODY_BYTES: Final = 1024 * 1024
 _CLOSED: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
@@ -95,11 +99,14 @@ class HttpNetwork:
     async def listen(
         self, address: str, accept: Callable[[Stream], Awaitable[None]]
     ) -> HttpListener:
-        async def upgrade(request: web.Request) -> web.WebSocketResponse:
+        async def upgrade(request: web.Request) -> web.StreamResponse:
             socket = web.WebSocketResponse(
-                max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=0.5
+                max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=0.5, heartbeat=HEARTBEAT
             )
-            await socket.prepare(request)
+            try:
+                await socket.prepare(request)
+            except ConnectionError:  # whoever dialled has given up meanwhile
+                return web.Response(status=503)
             self._sockets.add(socket)
             try:
                 await accept(HttpStream(socket, request.remote or "?"))
@@ -138,6 +145,7 @@ class HttpNetwork:
                     f"http://{address}{STREAM_PATH}",
                     max_msg_size=MAX_FRAME_BYTES,
                     compress=0,
+                    heartbeat=HEARTBEAT,
                     timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
                 )
         except TimeoutError:

@@ -88,7 +88,11 @@ class SimCluster:
         if asyncio.get_running_loop() is not self.loop:
             self._borrowing = Borrowing(self.loop)
             await self._borrowing
-        await self.start_all()
+        try:
+            await self.start_all()
+        except BaseException:  # without this, the coroutine would never come back
+            await self._give_back()
+            raise
         return self
 
     async def __aexit__(
@@ -101,9 +105,12 @@ class SimCluster:
             if error is None:
                 self.check_always()
         finally:
-            if self._borrowing is not None:
-                await self._borrowing.back()
-                self.loop.close()
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        if self._borrowing is not None:
+            await self._borrowing.back()
+            self.loop.close()
 
     # ---- machines ----------------------------------------------------------------------------
 

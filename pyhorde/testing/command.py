@@ -17,7 +17,7 @@ from rich.table import Table
 
 from pyhorde.testing.faults import KINDS
 from pyhorde.testing.plans import Plan
-from pyhorde.testing.runner import Report, Task, run_many, shrink, summary
+from pyhorde.testing.runner import PACE, Report, Task, run_many, shrink, summary
 from pyhorde.testing.safeguards import SAFEGUARDS
 
 MOST_SHOWN = 5
@@ -31,7 +31,9 @@ MOST_SHOWN = 5
 @click.option("--nodes", default=5, show_default=True, type=click.IntRange(2, 26))
 @click.option("--minutes", default=10.0, show_default=True, help="Virtual minutes of each day.")
 @click.option("--faults", default="", help="Only these kinds, separated by commas.")
-@click.option("--pace", default=4.0, show_default=True, help="Seconds between a client's requests.")
+@click.option(
+    "--pace", default=PACE, show_default=True, help="Seconds between a client's requests."
+)
 @click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", help="Processes.")
 @click.option(
     "--recheck", default=1, show_default=True, help="Run so many again in a new OS process."
@@ -48,7 +50,9 @@ def main(**options: object) -> None:
     while machines crash, stall and are cut off from each other. Then all faults end, the cluster
     has to come to rest, and everything that must hold is checked. Ends with 1 if anything failed.
     """
-    logging.getLogger("pyhorde").setLevel(logging.CRITICAL + 1)
+    log = logging.getLogger("pyhorde")
+    log.propagate = False
+    log.setLevel(logging.ERROR)  # errors end the day on which they come
     console = Console(highlight=False, soft_wrap=True)
     if options["lists"]:
         _list(console)
@@ -91,6 +95,9 @@ class _Days:
         if len(failed) > MOST_SHOWN:
             seeds = ", ".join(str(report.seed) for report in failed[MOST_SHOWN:])
             self._console.print(f"also failed: {seeds}")
+        if self._options["trace"]:
+            for report in self._reports:
+                self._console.print(f"seed {report.seed} trace {report.trace}")
         differing = 0 if failed else self._recheck()
         self._console.print(summary(self._reports))
         self._console.print(self._kinds_line(), style="dim")
@@ -148,22 +155,28 @@ class _Days:
         )
         print_(str(smaller.plan), markup=False)
         print_(smaller.failure, markup=False)
-        without = f" --without {self._without}" if self._without else ""
-        print_(f"replay: python -m pyhorde.testing --plan {path}{without}", markup=False)
+        print_(f"replay: {self._replay_plan(path)}", markup=False)
+
+    def _replay_plan(self, path: Path) -> str:
+        words = ["python -m pyhorde.testing", f"--plan {path}", *self._replay_options()]
+        return " ".join(words)
+
+    def _replay_options(self) -> list[str]:
+        words = [f"--pace {self._options['pace']}"] if self._options["pace"] != PACE else []
+        words += [f"--without {self._without}"] if self._without else []
+        return words
 
     def _replay(self, seed: int) -> str:
+        if self._options["plan"] is not None:
+            return self._replay_plan(Path(str(self._options["plan"])))
         words = ["python -m pyhorde.testing", f"--seed {seed}", f"--nodes {self._nodes}"]
         words.append(f"--minutes {self._minutes:g}")
-        words += [f"--pace {self._options['pace']}"] if self._options["pace"] != 4.0 else []
         words += [f"--faults {','.join(self._kinds)}"] if self._kinds else []
-        words += [f"--without {self._without}"] if self._without else []
-        return " ".join(words)
+        return " ".join([*words, *self._replay_options()])
 
     def _recheck(self) -> int:
         """Run some again in new OS processes with another hash seed; how many differ."""
         if self._options["trace"]:
-            for report in self._reports:
-                self._console.print(f"seed {report.seed} trace {report.trace}")
             return 0
         differing = 0
         some = [] if self._options["plan"] else self._reports[: int(str(self._options["recheck"]))]

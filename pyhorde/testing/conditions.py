@@ -6,6 +6,7 @@ within a connection holds. Between two connections of one pair of machines nothi
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from random import Random
 
@@ -34,22 +35,25 @@ class Conditions:
 class Path:
     """The state of one direction between two machines."""
 
-    __slots__ = ("_burst_end", "_burst_start", "_free_at", "_rng", "conditions")
+    __slots__ = ("_bursts", "_free_at", "_rng", "conditions")
 
     def __init__(self, conditions: Conditions, rng: Random) -> None:
         self.conditions = conditions
         self._rng = rng
         self._free_at = 0.0
-        self._burst_start = self._burst_end = -1.0
+        self._bursts: deque[tuple[float, float]] = deque()
+        """Start and end of each that is not over: resent packets look ahead."""
 
     def delay(self, size: int, now: float) -> float:
         """Seconds until a frame of ``size`` bytes, sent now, is there."""
         c, draw = self.conditions, self._rng
-        delay = c.latency_min + draw.expovariate(1 / c.latency_mean)
+        delay = c.latency_min + (draw.expovariate(1 / c.latency_mean) if c.latency_mean else 0.0)
         if c.bandwidth:
             self._free_at = max(now, self._free_at) + size / c.bandwidth
             delay += self._free_at - now
         if c.loss or c.burst_every:
+            while len(self._bursts) > 1 and self._bursts[0][1] <= now:
+                self._bursts.popleft()
             delay += self._resent(now + delay)
         return delay
 
@@ -64,16 +68,10 @@ class Path:
         return at - sent
 
     def _in_burst(self, at: float) -> bool:
-        c = self.conditions
+        c, bursts, draw = self.conditions, self._bursts, self._rng
         if not c.burst_every:
             return False
-        if self._burst_end < 0:
-            self._next_burst(at)
-        while at >= self._burst_end:
-            self._next_burst(self._burst_end)
-        return at >= self._burst_start
-
-    def _next_burst(self, since: float) -> None:
-        c = self.conditions
-        self._burst_start = since + self._rng.expovariate(1 / c.burst_every)
-        self._burst_end = self._burst_start + self._rng.expovariate(1 / c.burst_for)
+        while not bursts or bursts[-1][1] <= at:
+            start = (bursts[-1][1] if bursts else at) + draw.expovariate(1 / c.burst_every)
+            bursts.append((start, start + draw.expovariate(1 / c.burst_for)))
+        return any(start <= at < end for start, end in bursts)

@@ -7,8 +7,9 @@ cannot happen at its time (a machine to crash is down already) is passed over.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Self
 
 from pyhorde.testing.conditions import Conditions
@@ -65,14 +66,41 @@ class Fault:
         known = {field.name for field in fields(cls)}
         if not isinstance(data, dict) or not {"kind", "at"} <= data.keys() <= known:
             raise ValueError(f"no fault: {data!r}")
-        if data["kind"] not in KINDS:
+        if not isinstance(data["kind"], str) or data["kind"] not in KINDS:
             raise ValueError(f"no kind of fault: {data['kind']!r}; there are {', '.join(KINDS)}")
-        pairs = tuple(_pair(pair) for pair in data.get("pairs", ()))
-        return cls(**{**data, "on": tuple(data.get("on", ())), "pairs": pairs})
+        fault = cls(
+            kind=data["kind"],
+            on=_names(data.get("on", ())),
+            pairs=tuple(_pair(pair) for pair in _list(data.get("pairs", ()))),
+            **{key: _number(key, data[key]) for key in ("at", "lasts", "amount") if key in data},
+        )
+        if len(fault.on) != 1 and fault.kind in ON_ONE_MACHINE:
+            raise ValueError(f"{fault.kind}: happens to one machine, not to {list(fault.on)}")
+        return fault
 
     def lasting(self, seconds: float) -> Fault:
         """The same fault, for another time."""
         return replace(self, lasts=round(seconds, 3))
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ValueError(f"{name}: not a number: {value!r}")
+    if value < 0 and name != "amount":
+        raise ValueError(f"{name}: not in the future: {value!r}")
+    return value
+
+
+def _list(value: Any) -> Sequence[Any]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"not a list: {value!r}")
+    return value
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not all(isinstance(name, str) for name in _list(value)):
+        raise ValueError(f"not the names of machines: {value!r}")
+    return tuple(value)
 
 
 def _nothing(_: Player, __: Fault) -> None:
@@ -194,47 +222,47 @@ class Player:
         self.cluster.stall(name, fault.lasts)
         return True
 
-    def slow(self, fault: Fault, amount: float) -> bool:
-        """Each callback takes ``amount`` seconds."""
+    def slow(self, fault: Fault) -> bool:
+        """Each callback takes so many seconds. It ends whether or not the machine is up then."""
         (name,) = fault.on
         if not self.cluster.machines[name].runs:
             return False
-        self.cluster.slow(name, amount)
+        self.cluster.slow(name, fault.amount)
         return True
+
+    def deafen(self, more: int) -> None:
+        """Replies to clients outside get lost, or no longer."""
+        self.cluster.outside.deaf += more
 
     # ---- paths -------------------------------------------------------------------------------
 
-    def loss(self, fault: Fault) -> None:
-        """Packets are lost, one by one."""
+    def spoil(self, fault: Fault) -> None:
+        """The paths get worse."""
         for pair in fault.pairs:
-            self.cluster.network.special(pair, Conditions(loss=fault.amount))
+            self.cluster.network.special(pair, _conditions(fault))
 
-    def bursts(self, fault: Fault) -> None:
-        """Packets are lost in bursts."""
+    def mend(self, fault: Fault) -> None:
+        """The paths are as they would be without this fault."""
         for pair in fault.pairs:
-            self.cluster.network.special(pair, Conditions(burst_every=fault.amount))
-
-    def delay(self, fault: Fault) -> None:
-        """Packets take their time."""
-        far = Conditions(latency_min=fault.amount / 2, latency_mean=fault.amount / 2)
-        for pair in fault.pairs:
-            self.cluster.network.special(pair, far)
-
-    def narrow(self, fault: Fault) -> None:
-        """Only so many bytes per second."""
-        for pair in fault.pairs:
-            self.cluster.network.special(pair, Conditions(bandwidth=fault.amount))
-
-    def clear(self, fault: Fault) -> None:
-        """The paths are as usual."""
-        for pair in fault.pairs:
-            self.cluster.network.special(pair, None)
+            self.cluster.network.no_longer(pair, _conditions(fault))
 
     def lose_replies(self, fault: Fault) -> None:
         """After a while in which nothing came back, the connection breaks."""
         self.cluster.network.unblock(fault.pairs)
         for one, two in fault.pairs:
             self.cluster.reset(one, two)
+
+
+def _conditions(fault: Fault) -> Conditions:
+    match fault.kind:
+        case "loss":
+            return Conditions(loss=fault.amount)
+        case "bursts":
+            return Conditions(burst_every=fault.amount)
+        case "delay":
+            return Conditions(latency_min=fault.amount / 2, latency_mean=fault.amount / 2)
+        case _:
+            return Conditions(bandwidth=fault.amount)
 
 
 def _block(player: Player, fault: Fault) -> None:
@@ -272,22 +300,26 @@ KINDS: dict[str, Kind] = {
     ),
     "drain": Kind(Player.drain, about="hand over and leave, then start again"),
     "stall": Kind(Player.stall, about="the OS process stands still"),
-    "slow": Kind(
-        lambda p, f: p.slow(f, f.amount), lambda p, f: p.slow(f, 0.0), "a CPU with no time"
-    ),
+    "slow": Kind(Player.slow, lambda p, f: p.cluster.slow(f.on[0], 0.0), "a CPU with no time"),
     "clock": Kind(_jump, lambda p, f: _jump(p, f, -1), "the wall clock jumps, and back"),
+    "deaf": Kind(
+        lambda p, _: p.deafen(1), lambda p, _: p.deafen(-1), "clients are served and hear no reply"
+    ),
     "split": Kind(_block, _unblock, "sides that do not reach each other"),
     "one-way": Kind(_block, _unblock, "one direction is broken"),
     "bridge": Kind(_block, _unblock, "two sides that one machine reaches both"),
     "ring": Kind(_block, _unblock, "each machine reaches its neighbours only"),
     "islands": Kind(_block, _unblock, "some machines are all alone"),
     "clog": Kind(_clog, _unclog, "nothing to or from a machine, one after the other"),
-    "loss": Kind(Player.loss, Player.clear, "packets are lost"),
-    "bursts": Kind(Player.bursts, Player.clear, "packets are lost in bursts"),
-    "delay": Kind(Player.delay, Player.clear, "packets take long"),
-    "narrow": Kind(Player.narrow, Player.clear, "bytes wait for each other"),
+    "loss": Kind(Player.spoil, Player.mend, "packets are lost"),
+    "bursts": Kind(Player.spoil, Player.mend, "packets are lost in bursts"),
+    "delay": Kind(Player.spoil, Player.mend, "packets take long"),
+    "narrow": Kind(Player.spoil, Player.mend, "bytes wait for each other"),
     "reset": Kind(_reset, about="connections break"),
     "reply-lost": Kind(
         _block, Player.lose_replies, "requests arrive, replies do not, then connections break"
     ),
 }
+
+ON_ONE_MACHINE = frozenset("crash power crash-during drain stall slow clock clog".split())
+"""Kinds whose ``on`` is just one machine; all others are about paths."""

@@ -8,6 +8,7 @@ other.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ from pyhorde.cluster.member import Status
 from pyhorde.cluster.membership import Changed
 from pyhorde.node import Node
 from pyhorde.runtime.names import Names
+from pyhorde.testing.loop import MACHINE
 from pyhorde.testing.machines import Machine
 
 if TYPE_CHECKING:
@@ -60,6 +62,11 @@ INVARIANTS: Final = {
 """The invariants checked here; the others hold by tests of their own, or wait for their part."""
 
 
+LOG: Final = logging.getLogger("pyhorde")
+OWN_ERRORS: Final = frozenset(("reconcile_failed", "request_failed", "task_failed"))
+"""What nodes log when code of their own fails that must not."""
+
+
 class Violation(AssertionError):
     """Something that must hold does not."""
 
@@ -94,6 +101,7 @@ class Invariants:
         self._suspects: dict[tuple[int, str], float] = {}
         """What is wrong in an undisturbed side, and since when."""
         self._still_suspect: dict[tuple[int, str], float] = {}
+        self._ears = _Ears(self)
         self._looking = False
         self.found: dict[str, float] = {}
         """What was found wrong so far, and when first."""
@@ -107,10 +115,21 @@ class Invariants:
     # ---- all the time ------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Look at everything from now on, again and again."""
+        """Look at everything from now on, again and again, and listen to errors in the log."""
         if not self._looking:
             self._looking = True
             self._cluster.loop.at(self._cluster.loop.time() + LOOK_INTERVAL, self._look)
+            LOG.addHandler(self._ears)
+            self._cluster.loop.on_close.append(lambda: LOG.removeHandler(self._ears))
+
+    def heard(self, record: logging.LogRecord) -> None:
+        """Something was logged; what the product calls an error of its own is one."""
+        machine = MACHINE.get()
+        mine = machine and not self._cluster.loop.is_dead(machine)
+        if mine and record.getMessage() in OWN_ERRORS:
+            fields = getattr(record, "fields", {})
+            cause = record.exc_info[1] if record.exc_info else None
+            self.report(25, f"{machine} logged {record.getMessage()} {fields}: {cause!r}")
 
     def stopped(self, key: str) -> None:
         """This boot has stopped in an orderly way."""
@@ -373,3 +392,12 @@ class Invariants:
 def _is_claimed(names: Names, name: str, owner: tuple[int, int, str]) -> bool:
     claims = names.visible(name)
     return any((claim.life.number, claim.epoch, claim.boot) == owner for claim in claims)
+
+
+class _Ears(logging.Handler):
+    def __init__(self, invariants: Invariants) -> None:
+        super().__init__(logging.ERROR)
+        self._invariants = invariants
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._invariants.heard(record)

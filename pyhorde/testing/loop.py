@@ -92,6 +92,8 @@ class SimLoop(Fenced):
         self.steps = 0
         self.failures: list[dict[str, Any]] = []
         """What was reported to the loop's exception handler: unhandled errors."""
+        self.on_close: list[Callable[[], object]] = []
+        """Called once, at the end of the run."""
         self.on_awake: list[Callable[[str, bool], None]] = []
         """Called with a machine's key when its stall ends: first with False, before the timers
         that became due meanwhile, then with True, after them."""
@@ -253,9 +255,13 @@ class SimLoop(Fenced):
             hook(lane.key, False)
         lane.ready.extend(handle for _, _, handle in sorted(lane.overdue, key=_by_time))
         lane.overdue.clear()
+        lane.ready.append(asyncio.Handle(self._see_the_rest, (lane,), self, _NOBODY))
+        self._resume(lane)
+
+    def _see_the_rest(self, lane: _Lane) -> None:
+        """The overdue timers have run: now comes what else the network brought."""
         for hook in self.on_awake:
             hook(lane.key, True)
-        self._resume(lane)
 
     def _jump(self) -> None:
         """Nothing is ready: go to the moment of the next timer and take all that are due then."""
@@ -269,7 +275,8 @@ class SimLoop(Fenced):
             if when > self._now:
                 self._now = when
                 self._still = 0
-            if lane.stalled_until > self._now:
+            # Overdue ones are still there at the very end of a stall: they come first.
+            if lane.stalled_until > self._now or lane.overdue:
                 lane.overdue.append((when, sequence, handle))
             else:
                 lane.ready.append(handle)
@@ -387,6 +394,8 @@ class SimLoop(Fenced):
         if self._closed:
             return
         self._closed = True
+        for hook in self.on_close:
+            hook()
         for lane in self._lanes.values():
             lane.ready.clear()
         self._active.clear()

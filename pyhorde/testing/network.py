@@ -162,10 +162,14 @@ class SimStream:
             self._travel(item, retry + network.path(*self.pair).delay(0, now))
         self._forget()
 
+    def lose(self) -> None:
+        """What was held is gone."""
+        self._held.clear()
+
     def _give_up(self) -> None:
         loop = self._network.loop
         if self._held and loop.time() - self._held[0][1] >= GIVE_UP - 1e-6:
-            self._held.clear()
+            self.lose()
             self.end("timed out")
             self._forget()
 
@@ -207,7 +211,7 @@ class SimNetwork:
         self.draw = Random(f"{seed}/network")
         self.reads = ASYNCIO_READS if self.draw.random() < 0.5 else UVLOOP_READS
         self._usual = Conditions()
-        self._special: dict[Pair, Conditions] = {}
+        self._special: dict[Pair, list[Conditions]] = {}
         self._paths: dict[Pair, Path] = {}
         self._seed = seed
         self._listening: dict[str, _Listening] = {}
@@ -252,11 +256,18 @@ class SimNetwork:
         self._usual = conditions
         self._paths.clear()
 
-    def special(self, pair: Pair, conditions: Conditions | None) -> None:
-        """How one path is; None: as usual again."""
-        self._special.pop(pair, None)
-        if conditions is not None:
-            self._special[pair] = conditions
+    def special(self, pair: Pair, conditions: Conditions) -> None:
+        """How one path is from now on; of several the latest counts."""
+        self._special.setdefault(pair, []).append(conditions)
+        self._paths.pop(pair, None)
+
+    def no_longer(self, pair: Pair, conditions: Conditions) -> None:
+        """End what one ``special`` began."""
+        there = self._special.get(pair, [])
+        if conditions in there:
+            there.remove(conditions)
+        if not there:
+            self._special.pop(pair, None)
         self._paths.pop(pair, None)
 
     def reset(self, one: str, two: str) -> None:
@@ -275,7 +286,9 @@ class SimNetwork:
             if listening.machine == machine:
                 del self._listening[address]
         for stream in [s for s in self._streams if s.machine == machine]:
-            if machine not in self._dark:
+            if machine in self._dark:
+                stream.lose()
+            else:
                 stream.transmit(_Ending("reset"))
             stream.end("killed")
 
@@ -309,7 +322,7 @@ class SimNetwork:
 
     def is_good(self, source: str, target: str) -> bool:
         """Whether what is sent on this path arrives at once."""
-        c = self._special.get((source, target), self._usual)
+        c = self._conditions((source, target))
         lossy = c.loss or c.burst_every or c.bandwidth
         return not lossy and c.latency_min + c.latency_mean < GOOD_LATENCY
 
@@ -319,8 +332,11 @@ class SimNetwork:
         path = self._paths.get(pair)
         if path is None:
             rng = Random(f"{self._seed}/path/{source}/{target}/{self.draw.random()}")
-            path = self._paths[pair] = Path(self._special.get(pair, self._usual), rng)
+            path = self._paths[pair] = Path(self._conditions(pair), rng)
         return path
+
+    def _conditions(self, pair: Pair) -> Conditions:
+        return self._special.get(pair, (self._usual,))[-1]
 
     def _release(self) -> None:
         for stream in list(self._streams):

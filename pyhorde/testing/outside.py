@@ -60,6 +60,8 @@ class Outside:
         """Promised names that every node knows: none may say that there is no such name."""
         self._informed: set[str] = set()
         """Boots of which this can be asked: a node that comes up alone knows nothing."""
+        self.deaf = 0
+        """While this is not 0, what clients ask for happens, and they do not hear of it."""
         self.calls = 0
         self.attempts = 0
 
@@ -95,7 +97,7 @@ class Outside:
         call = node.router.call(name, method, args, kwargs, timeout=timeout, request_id=request_id)
         report = cluster.invariants.report
         try:
-            return await cluster.on(machine, call)
+            return self._unless_lost(await cluster.on(machine, call))
         except NameNotFound:
             if strict and name in self._firm:
                 report(12, f"{machine} says that there is no {name!r}")
@@ -116,7 +118,8 @@ class Outside:
         """One start, one try."""
         self.ended.discard(name)
         node = self._cluster.node(machine)
-        await self._cluster.on(machine, node.start_child(cls, name, *args, **(kwargs or {})))
+        start = node.start_child(cls, name, *args, **(kwargs or {}))
+        self._unless_lost(await self._cluster.on(machine, start))
         if cls.restart == "permanent":
             self.promised.add(name)
 
@@ -125,8 +128,14 @@ class Outside:
         self.promised.discard(name)
         self._firm.discard(name)
         node = self._cluster.node(machine)
-        await self._cluster.on(machine, node.supervisor.terminate_child(name))
+        stop = node.supervisor.terminate_child(name)
+        self._unless_lost(await self._cluster.on(machine, stop))
         self.ended.add(name)
+
+    def _unless_lost(self, reply: Any) -> Any:
+        if self.deaf:
+            raise ConnectionResetError("the reply was lost")
+        return reply
 
     def known_everywhere(self) -> None:
         """From now on, no node may say of a promised name that there is none."""
@@ -181,7 +190,8 @@ class Outside:
             except NameTaken:
                 if tries == 1:
                     raise
-                self.promised.add(name)  # an earlier try did start it
+                if cls.restart == "permanent":
+                    self.promised.add(name)  # an earlier try did start it
 
         await self._until_done(attempt, self.now() + LIMIT)
 
@@ -199,22 +209,24 @@ class Outside:
     async def _until_done(self, attempt: Any, end: float) -> Any:
         """Retry on everything that another node, or a later moment, may answer otherwise."""
         while True:
-            machine = self._any()
-            trying = asyncio.ensure_future(attempt(machine))
             try:
-                await asyncio.wait([trying], timeout=min(ATTEMPT + LATE, end - self.now() + LATE))
-                if trying.done():
-                    return trying.result()
+                return await self._try(attempt, min(ATTEMPT, end - self.now()) + LATE)
             except FINAL:
                 raise
-            except (HordeError, ConnectionResetError, LookupError):
+            except (HordeError, ConnectionResetError, LookupError, TimeoutError):
                 if self.now() >= end:
                     raise
-            finally:
-                trying.cancel()
-            if self.now() >= end:
-                raise TimeoutError("no node has answered")
             await asyncio.sleep(PAUSE)
+
+    async def _try(self, attempt: Any, timeout: float) -> Any:
+        trying = asyncio.ensure_future(attempt(self._any()))
+        try:
+            await asyncio.wait([trying], timeout=timeout)
+            if trying.done():
+                return trying.result()
+        finally:
+            trying.cancel()
+        raise TimeoutError("no node has answered")
 
     def _any(self) -> str:
         machines = self.machines()

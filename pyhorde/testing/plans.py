@@ -15,8 +15,9 @@ from random import Random
 from typing import Any, Self
 
 from pyhorde.testing import shapes
-from pyhorde.testing.faults import KINDS, Fault
+from pyhorde.testing.faults import KINDS, ON_ONE_MACHINE, Fault
 
+MOST_NODES = 26
 ROUND = 75.0
 """Seconds in which the faults of one round begin and end."""
 SHORT, MIDDLE, LONG = (0.01, 0.5), (0.5, 6.0), (8.0, 40.0)
@@ -62,11 +63,28 @@ class Plan:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read it again. Raises ``ValueError`` for what is no plan."""
-        data: Any = json.loads(path.read_text())
+        try:
+            return cls._from_json(json.loads(path.read_text()))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def _from_json(cls, data: Any) -> Self:
         if not isinstance(data, dict) or not {"seed", "nodes", "rounds"} <= data.keys():
-            raise ValueError(f"{path}: a plan has a seed, a number of nodes and rounds")
-        rounds = tuple(tuple(Fault.from_json(f) for f in faults) for faults in data["rounds"])
-        return cls(int(data["seed"]), int(data["nodes"]), rounds)
+            raise ValueError("a plan has a seed, a number of nodes and rounds")
+        seed, nodes, rounds = data["seed"], data["nodes"], data["rounds"]
+        if type(seed) is not int:
+            raise ValueError(f"seed: not an integer: {seed!r}")
+        if type(nodes) is not int or not 1 <= nodes <= MOST_NODES:
+            raise ValueError(f"nodes: not a number from 1 to {MOST_NODES}: {nodes!r}")
+        if not isinstance(rounds, list) or not all(isinstance(r, list) for r in rounds):
+            raise ValueError("rounds: not a list of lists of faults")
+        plan = cls(seed, nodes, tuple(tuple(map(Fault.from_json, faults)) for faults in rounds))
+        there = set(machine_names(nodes))
+        for fault in (fault for faults in plan.rounds for fault in faults):
+            for name in {*fault.on, *(name for pair in fault.pairs for name in pair)} - there:
+                raise ValueError(f"{fault.kind}: no machine {name!r} among {nodes}")
+        return plan
 
     # ---- smaller plans -----------------------------------------------------------------------
 
@@ -123,8 +141,16 @@ class Drawing:
         self._rng = rng
         self._names = list(names)
         self._length = ROUND
+        self._after: Fault | None = None
+        """The fault that the next one follows."""
+        unknown = sorted(set(kinds) - KINDS.keys())
+        if unknown:
+            raise ValueError(f"no kind of fault: {', '.join(unknown)}")
         allowed = list(kinds or KINDS)
-        self._kinds = [kind for kind in allowed if rng.random() < 0.3] or [rng.choice(allowed)]
+        if len(self._names) < 2:  # there are no paths
+            allowed = [kind for kind in allowed if kind in ON_ONE_MACHINE] or ["stall"]
+        few = [kind for kind in allowed if rng.random() < 0.3] or [rng.choice(allowed)]
+        self._kinds = allowed if kinds else few
         self._busy = rng.choice((1, 2, 4))
 
     def round(self, length: float = ROUND) -> tuple[Fault, ...]:
@@ -132,6 +158,7 @@ class Drawing:
         self._length = length
         faults: list[Fault] = []
         for _ in range(1 + int(self._rng.expovariate(1 / self._busy))):
+            self._after = self._rng.choice(faults) if faults and self._rng.random() < 0.5 else None
             faults += self._faults(self._rng.choice(self._kinds))
         return tuple(sorted(faults, key=lambda fault: fault.at))
 
@@ -139,36 +166,55 @@ class Drawing:
         rng = self._rng
         lasts = round(rng.uniform(*rng.choice((SHORT, MIDDLE, LONG))), 3)
         lasts = min(lasts, self._length / 2)
-        at = round(rng.uniform(0, self._length - lasts), 3)
+        at = self._moment(lasts)
         make = getattr(self, f"_{kind.replace('-', '_')}", None)
         if make is not None:
             found: list[Fault] = make(at, lasts)
             return found
         if kind in ("loss", "bursts", "delay", "narrow"):
             return [self._on_paths(kind, at, lasts)]
-        return [Fault(kind=kind, at=at, lasts=lasts, on=(rng.choice(self._names),))]
+        return [Fault(kind=kind, at=at, lasts=lasts, on=(self._machine(),))]
+
+    def _moment(self, lasts: float) -> float:
+        """Some time; or shortly after another fault begins or ends, where the worst things are."""
+        rng, after = self._rng, self._after
+        if after is None:
+            at = rng.uniform(0, self._length - lasts)
+        else:
+            at = after.at + rng.choice((0.0, after.lasts)) + rng.expovariate(1 / 2)
+        return round(min(at, self._length - lasts), 3)
+
+    def _machine(self) -> str:
+        """Some machine; or, of those that the fault before this one concerns, one."""
+        after = self._after
+        concerned = sorted({*after.on, *(pair[0] for pair in after.pairs)}) if after else []
+        names = concerned if concerned and self._rng.random() < 0.5 else self._names
+        return self._rng.choice(names)
 
     # ---- machines ----------------------------------------------------------------------------
 
     def _crash_during(self, at: float, lasts: float) -> list[Fault]:
         rng = self._rng
-        steps, name = 1 + int(rng.expovariate(1 / 20)), rng.choice(self._names)
+        steps, name = 1 + int(rng.expovariate(1 / 20)), self._machine()
         return [Fault(kind="crash-during", at=at, lasts=lasts, on=(name,), amount=steps)]
 
     def _slow(self, at: float, lasts: float) -> list[Fault]:
         rng = self._rng
         cost = rng.choice((0.0005, 0.005, 0.03))
-        return [Fault(kind="slow", at=at, lasts=lasts, on=(rng.choice(self._names),), amount=cost)]
+        return [Fault(kind="slow", at=at, lasts=lasts, on=(self._machine(),), amount=cost)]
+
+    def _deaf(self, at: float, lasts: float) -> list[Fault]:
+        return [Fault(kind="deaf", at=at, lasts=min(lasts, 8.0))]
 
     def _clock(self, at: float, lasts: float) -> list[Fault]:
         rng = self._rng
         jump = round(rng.choice((0.1, 5, 300)) * rng.uniform(-1, 1), 3)
-        return [Fault(kind="clock", at=at, lasts=lasts, on=(rng.choice(self._names),), amount=jump)]
+        return [Fault(kind="clock", at=at, lasts=lasts, on=(self._machine(),), amount=jump)]
 
     def _stall(self, at: float, lasts: float) -> list[Fault]:
         """One in two comes again and again."""
         rng = self._rng
-        name, count = rng.choice(self._names), rng.choice((1, 1, 1, 4))
+        name, count = self._machine(), rng.choice((1, 1, 1, 4))
         lasts = min(lasts, self._length / (count + 1))
         gap = lasts + rng.uniform(0.1, 5)
         times = [at + i * gap for i in range(count)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import traceback
 from collections import Counter
@@ -21,6 +22,7 @@ from pyhorde.testing.plans import ROUND, Plan
 
 QUIET_LIMIT = 60.0
 """Seconds after the last fault within which the cluster has to be at rest."""
+PACE = 4.0
 SHRINK_TRIES = 150
 
 
@@ -31,7 +33,7 @@ class Task:
     plan: Plan
     without: str = ""
     """A safeguard that is switched off."""
-    pace: float = 4.0
+    pace: float = PACE
     """Mean seconds between two requests of one client; there are six."""
 
 
@@ -181,8 +183,9 @@ def shrink(report: Report, task: Task) -> Report:
 
 
 def _kind_of(failure: str) -> str:
-    """What failed, without the names and times of this run."""
-    return failure.partition(",")[0].partition("(")[0]
+    """What failed, without the names and times of this run: an invariant's number, if it is one."""
+    number = re.search(r"\((\d+)\)", failure)
+    return number[0] if number else failure.partition(",")[0]
 
 
 def summary(reports: Sequence[Report]) -> str:

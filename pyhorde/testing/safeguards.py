@@ -172,22 +172,22 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "replication": Safeguard(
         "an answer is given once the state is on another node",
-        ("crash", "power", "crash-during"),
+        ("power", "islands"),
         ((Cluster, "replicated", _at_once),),
     ),
     "answers": Safeguard(
         "a request that was answered is not run again",
-        ("crash", "reset", "reply-lost"),
+        ("deaf",),
         ((RecentAnswers, "__contains__", lambda *_: False),),
     ),
     "travelling-answers": Safeguard(
         "the recent answers are part of the state",
-        ("crash-during", "crash", "split", "drain"),
+        ("deaf", "crash", "drain"),
         ((RecentAnswers, "latest", lambda *_: []),),
     ),
     "frozen-mail": Safeguard(
         "what comes while a process is frozen waits for the thaw",
-        ("split", "crash-during", "delay", "stall", "islands"),
+        ("split", "islands", "delay"),
         ((Cell, "info", _info_unless_frozen),),
     ),
 }

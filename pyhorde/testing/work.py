@@ -125,15 +125,16 @@ class Workload:
     ) -> Any:
         """Try through one machine after the other until one answers."""
         end = self.access.now() + GIVE_UP
+        last: Exception | None = None
         while self.access.now() < end and not over():
             machines = self.access.machines()
             if machines:
                 try:
                     return await attempt(machines[self._rng.randrange(len(machines))])
-                except (HordeError, ConnectionError):
-                    pass
+                except (HordeError, ConnectionError) as error:
+                    last = error
             await asyncio.sleep(PAUSE)
-        raise TimeoutError
+        raise TimeoutError(f"given up; the last answer: {last!r}")
 
     async def started(self, cls: type[Process], name: str, *args: Any) -> None:
         """Start a process while all is well."""

@@ -145,17 +145,17 @@ class Churn(Workload):
             if value != name:
                 self.problem(f"{name} holds {value!r}")
         for name in sorted(self._ended):
-            try:
-                await self._find(name)
-            except NameNotFound:
-                continue
-            self.problem(f"{name} was ended, and answers")
+            for machine in self.access.machines():
+                await self._look_for(name, machine)
 
-    async def _find(self, name: str) -> None:
-        for machine in self.access.machines():
+    async def _look_for(self, name: str, machine: str) -> None:
+        try:
             await self.access.call_through(
                 machine, name, "value", [], {}, timeout=CALL_TIMEOUT, request_id=None
             )
+        except NameNotFound:
+            return
+        self.problem(f"{name} was ended, and answers through {machine}")
 
     async def tidy(self) -> None:
         await self.stopped(sorted(self._running | self._unknown))
@@ -219,7 +219,7 @@ class Talk(Process):
     """A meeting: lines in order, and a timer that goes on whoever runs it."""
 
     durability = "replicated"
-    tick = 2.5
+    tick = 5.0
 
     def __init__(self) -> None:
         self.state: dict[str, Any] = {"lines": {}, "ticks": 0}
@@ -289,7 +289,57 @@ class Meetings(Workload):
         await self.stopped([self.name])
 
 
-ALL: tuple[type[Workload], ...] = (Accounting, Churn, Races, Meetings)
+class Clock(Process):
+    """Ticks as long as it lives; what it shows is nowhere else."""
+
+    durability = "none"
+    tick = 0.5
+
+    def __init__(self) -> None:
+        self.state = 0
+
+    async def init(self, resume: Resume | None) -> None:
+        """Wind it up, at each start anew."""
+        self.send_after(self.tick, "tick")
+
+    @call
+    async def shows(self) -> int:
+        """How many ticks so far."""
+        return int(self.state)
+
+    async def handle_info(self, message: Any) -> None:
+        """A tick."""
+        self.state += 1
+        self.send_after(self.tick, message)
+
+
+class Clocks(Workload):
+    """Timers go on, whatever happens to their process: a clock that runs, ticks."""
+
+    processes = (Clock,)
+    clients = 0
+    clocks = 2
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.names = [f"{self.prefix}clock-{i}" for i in range(self.clocks)]
+
+    async def prepare(self) -> None:
+        for name in self.names:
+            await self.started(Clock, name)
+
+    async def audit(self) -> None:
+        before = [await self.ask(name, "shows") for name in self.names]
+        await asyncio.sleep(4 * Clock.tick)
+        for name, shown in zip(self.names, before, strict=True):
+            if await self.ask(name, "shows") <= shown:
+                self.problem(f"{name} stands still")
+
+    async def tidy(self) -> None:
+        await self.stopped(self.names)
+
+
+ALL: tuple[type[Workload], ...] = (Accounting, Churn, Races, Meetings, Clocks)
 """Every workload."""
 
 

@@ -1,5 +1,7 @@
 """Clients that write into ledgers while hosts fail, and the account of every call they made.
 
+A ledger appends what it is given, whatever is there already; a merge keeps what either side had.
+
 A client gives each entry a request id and repeats the call, through one node after the other, until
 it is acknowledged. So after the faults each entry has been acknowledged, and must be in its ledger
 exactly once.
@@ -15,9 +17,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from tests.netns.nodes import DEADLINE, Horde
+from tests.netns.nodes import APP, DEADLINE, Horde
 
-TYPE: Final = "tests.netns.ledger:Ledger"
 LEDGERS: Final = tuple(f"ledger-{n:02d}" for n in range(12))
 CLIENTS: Final = 2
 """On each host."""
@@ -48,10 +49,14 @@ class Entry:
 
 
 class Accounts:
-    """Ledgers and their clients. Leaving the context stops the clients."""
+    """Ledgers and their clients. Leaving the context stops the clients.
 
-    def __init__(self, horde: Horde) -> None:
+    The seed decides what is written where, and whom clients ask next.
+    """
+
+    def __init__(self, horde: Horde, seed: int) -> None:
         self._horde = horde
+        self._seed = seed
         self._clients: list[asyncio.Task[None]] = []
         self._over = False
         self.sent: list[Entry] = []
@@ -72,14 +77,14 @@ class Accounts:
 
     async def _begin(self, number: int, name: str) -> None:
         node = self._horde.names[number % len(self._horde.names)]
-        body = {"type": TYPE, "name": name}
+        body = {"type": APP, "name": name}
         status, answer = await self._horde.ask(node, "POST", "/v1/processes", body, DEADLINE)
         assert status == 201, answer
 
     # ---- clients -----------------------------------------------------------------------------
 
     async def _client(self, home: str, number: int) -> None:
-        rng = random.Random(f"{home}/{number}")
+        rng = random.Random(f"{self._seed}/{home}/{number}")
         count = 0
         while not self._over:
             await asyncio.sleep(rng.uniform(*PAUSE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,9 @@ async def scene(horde: Horde) -> AsyncIterator[Scene]:
     for node in horde.nodes.values():
         await node.boot()
     await horde.until(truth.not_met, "all nodes see each other alive")
-    async with Accounts(horde) as accounts:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")
+    async with Accounts(horde, seed) as accounts:
         here = Scene(horde.hosts, horde, truth, accounts)
         yield here
     print(", ".join(f"{what} {figure:.4g}" for what, figure in here.figures.items()))

@@ -186,8 +186,17 @@ def sweep() -> None:
     """Remove what runs left behind whose OS process is gone."""
     for path in NAMESPACES.glob("pyhorde-*"):
         made_by = NAME.fullmatch(path.name)
-        if made_by is not None and not Path("/proc", made_by["pid"]).exists():
+        if made_by is not None and not _runs(made_by["pid"]):
             remove(path.name)
+
+
+def _runs(pid: str) -> bool:
+    """Whether this OS process is there, and more than an entry that nobody has collected yet."""
+    try:
+        _, _, rest = Path("/proc", pid, "stat").read_text(encoding="utf-8").rpartition(")")
+    except OSError:
+        return False
+    return rest.split()[0] != "Z"
 
 
 def remove(namespace: str) -> None:

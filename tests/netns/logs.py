@@ -40,7 +40,8 @@ class Logs:
 
     def complaints(self) -> list[str]:
         """What should not be in any log: errors, and what is no event at all, like a traceback."""
-        errors = [f"{e.node}: {e.fields}" for e in self._events() if e["level"] == "error"]
+        wrong = (e for e in self._events() if e["level"] == "error")
+        errors = [f"{event.node}: {event.fields}" for event in wrong]
         return errors + [f"{node}: {line}" for node, line in self._lines() if not _parsed(line)]
 
     def tails(self) -> str:

@@ -21,7 +21,7 @@ from tests.netns.hosts import Hosts
 from tests.netns.logs import Logs
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-APP: Final = "tests.netns.ledger"
+APP: Final = "pyhorde.testing.workloads:Ledger"
 SECRET: Final = "the secret of five hosts"
 DEADLINE: Final = 60.0
 """Seconds after which whatever is still waited for counts as failed."""

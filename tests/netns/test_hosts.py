@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -95,7 +96,7 @@ def test_nothing_changes_outside_of_the_hosts_and_nothing_is_left_of_them(hosts:
 
 def test_what_a_run_that_is_gone_left_behind_is_swept_away(hosts: Hosts):
     gone = subprocess.Popen(["true"])
-    gone.wait()
+    os.waitid(os.P_PID, gone.pid, os.WEXITED | os.WNOWAIT)
     left = f"pyhorde-{gone.pid}-0123ab-a"
     run("ip", "netns", "add", left)
     running = sleeper(left)
@@ -104,6 +105,7 @@ def test_what_a_run_that_is_gone_left_behind_is_swept_away(hosts: Hosts):
         assert running.wait(10) == -signal.SIGKILL
     finally:
         remove(left)
+        gone.wait()
     remaining = namespaces()
     assert left not in remaining
     assert {hosts.namespace(host) for host in hosts.names} <= remaining
