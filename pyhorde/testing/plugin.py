@@ -12,6 +12,7 @@ A failure names its seed and the command that replays it.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 MARKER = "horde"
 SEEDS = 10
+LIMIT = 3600.0
+"""Virtual seconds after which a test is given up: it may wait for what never comes."""
+OWN_SETTINGS = ("seeds", "first", "limit")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,8 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known."""
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(nodes=3, processes=(), seeds={SEEDS}, first=0, ...): run the test in a simulated"
-        " cluster, the fixture `horde`, once for each seed; further settings are SimCluster's",
+        f"{MARKER}(nodes=3, processes=(), seeds={SEEDS}, first=0, limit={LIMIT:g}, ...): run the"
+        " test in a simulated cluster, the fixture `horde`, once for each seed; further settings"
+        " are SimCluster's",
     )
 
 
@@ -73,7 +78,7 @@ def horde(request: pytest.FixtureRequest, horde_seed: int) -> Iterator[SimCluste
         raise pytest.UsageError(
             "the fixture `horde` needs its marker: @pytest.mark.horde(nodes=3, processes=[...])"
         )
-    settings = {k: v for k, v in marker.kwargs.items() if k not in ("seeds", "first")}
+    settings = {k: v for k, v in marker.kwargs.items() if k not in OWN_SETTINGS}
     cluster = SimCluster(seed=horde_seed, **settings)
     yield cluster
     cluster.loop.close()
@@ -93,9 +98,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     names = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001 - as pytest's own call does
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
 
+    marker = pyfuncitem.get_closest_marker(MARKER)
+    limit = float(marker.kwargs.get("limit", LIMIT)) if marker is not None else LIMIT
+
     async def story() -> None:
         async with cluster:
-            await function(**arguments)
+            deadline = asyncio.timeout(limit)
+            try:
+                async with deadline:
+                    await function(**arguments)
+            except TimeoutError:
+                if deadline.expired():
+                    pytest.fail(f"not done within {limit:g} seconds of virtual time (limit=...)")
+                raise
 
     try:
         cluster.loop.run_until_complete(story())

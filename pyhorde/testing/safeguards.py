@@ -153,7 +153,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     ),
     "levels": Safeguard(
         "what should run is compared with what runs again and again, not only upon news",
-        ("power", "crash"),
+        ("crash", "islands", "clog"),
         (
             (Supervisor, "_sweep", _sweep_without_looking),
             (Supervisor, "_ask_again", _nothing),

@@ -224,7 +224,7 @@ async def test_violation(horde):
     horde.invariants.report(25, "something is wrong")
 
 @pytest.mark.horde(nodes=[], seeds=1)
-async def test_deadlock(horde):
+async def test_waits_for_ever(horde):
     await asyncio.get_running_loop().create_future()
 
 @pytest.mark.horde(nodes=2, seeds=1)
@@ -248,7 +248,7 @@ def test_every_way_to_end_is_reported_as_pytest_does(project: Project):
     ran = project.run("-rA", *AUTO)
     ran.counted(passed=1, failed=2, skipped=1, xfailed=1, error=0)
     assert "something is wrong" in ran.output
-    assert "Deadlock" in ran.output
+    assert "not done within 3600 seconds of virtual time" in ran.output
 
 
 def test_other_tests_pay_nothing_for_the_plugin(project: Project):
@@ -262,3 +262,18 @@ def test_plain():
         head="",
     )
     project.run().counted(passed=1)
+
+
+WAITS = """
+@pytest.mark.horde(nodes=2, processes=[Counter], seeds=1, limit=50)
+async def test_waits_for_what_never_comes(horde):
+    await asyncio.get_running_loop().create_future()
+"""
+
+
+def test_a_test_that_waits_for_ever_fails_after_its_limit_of_virtual_time(project: Project):
+    project.write(WAITS)
+    ran = project.run()
+    ran.counted(failed=1)
+    assert "not done within 50 seconds of virtual time" in ran.output
+    assert ran.replays
