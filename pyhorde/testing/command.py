@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
@@ -50,9 +49,6 @@ def main(**options: object) -> None:
     while machines crash, stall and are cut off from each other. Then all faults end, the cluster
     has to come to rest, and everything that must hold is checked. Ends with 1 if anything failed.
     """
-    log = logging.getLogger("pyhorde")
-    log.propagate = False
-    log.setLevel(logging.ERROR)  # errors end the day on which they come
     console = Console(highlight=False, soft_wrap=True)
     if options["lists"]:
         _list(console)

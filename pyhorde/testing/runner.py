@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
 
 from pyhorde.testing import safeguards, workloads
 from pyhorde.testing.cluster import SimCluster
 from pyhorde.testing.faults import Player
-from pyhorde.testing.invariants import Violation
+from pyhorde.testing.invariants import LOG, Violation
 from pyhorde.testing.losses import Losses
 from pyhorde.testing.plans import ROUND, Plan
 
@@ -73,7 +74,7 @@ def run(task: Task) -> Report:
         nodes=task.plan.nodes, seed=task.plan.seed, processes=workloads.processes()
     )
     try:
-        with off:
+        with off, _quiet():
             cluster.loop.run_until_complete(_until_broken(_Day(cluster, task, report)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the seed has found it
         report.failure = f"{type(error).__name__}: {error}"
@@ -83,6 +84,19 @@ def run(task: Task) -> Report:
     cluster.loop.close()
     report.cpu = time.process_time() - began
     return report
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing is printed of what nodes log; errors end the day on which they come."""
+    level, propagate = LOG.level, LOG.propagate
+    LOG.setLevel(logging.ERROR)
+    LOG.propagate = False
+    try:
+        yield
+    finally:
+        LOG.setLevel(level)
+        LOG.propagate = propagate
 
 
 async def _until_broken(day: _Day) -> None:

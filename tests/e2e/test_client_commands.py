@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
 
 from tests.e2e.machines import COUNTER, Machines, until
 
@@ -116,12 +117,15 @@ async def test_exit_codes_and_errors(machines: Machines):
         assert "Traceback" not in ran.err
 
 
-async def test_a_node_that_is_not_ready_is_unhealthy(machines: Machines):
+async def test_a_node_that_is_not_ready_is_unhealthy(machines: Machines, tmp_path: Path):
     (a,) = machines.prepare("a")
+    patient = tmp_path / "patient.toml"
+    patient.write_text("[membership]\ndial_timeout = 60.0\n")
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
-        a.options += ["--peers", f"127.0.0.1:{deaf.getsockname()[1]}", "--profile", "wan"]
+        peer = f"127.0.0.1:{deaf.getsockname()[1]}"
+        a.options += ["--peers", peer, "--config", str(patient)]
         await a.boot()
         await until(lambda: answers(machines), "the node answers")
         ran = await machines.run("status", "--json", node=a)
