@@ -85,6 +85,8 @@ class SimCluster:
         return result
 
     async def __aenter__(self) -> Self:
+        if self.loop.is_closed():
+            raise RuntimeError("a simulated cluster can be used once; make another one")
         if asyncio.get_running_loop() is not self.loop:
             self._borrowing = Borrowing(self.loop)
             await self._borrowing
@@ -116,6 +118,7 @@ class SimCluster:
 
     async def start(self, name: str) -> Node:
         """Boot a machine's node and wait until it is ready."""
+        self.check_inside()
         machine = self._machine(name)
         if machine.runs:
             raise RuntimeError(f"a node runs on {name!r} already")
@@ -254,6 +257,7 @@ class SimCluster:
 
         Raises ``ConnectionResetError`` when the machine crashes before it is done.
         """
+        self.check_inside()
         machine = self._machine(name)
         gone = machine.gone
         if name in self._armed:
@@ -330,6 +334,13 @@ class SimCluster:
         self.loop.note("heal")
         self.network.heal()
 
+    def check_inside(self) -> None:
+        """Raise ``RuntimeError`` unless this runs in the cluster's virtual time."""
+        if asyncio.get_running_loop() is not self.loop:
+            raise RuntimeError(
+                "this happens in the cluster's virtual time: do it inside `async with cluster`"
+            )
+
     @property
     def is_clear(self) -> bool:
         """Whether all machines reach each other well, and none is stalled or slow."""
@@ -374,6 +385,7 @@ class SimCluster:
 
     async def until(self, condition: Callable[[], Any], timeout: float = QUIET_LIMIT) -> bool:
         """Wait (in virtual time) until the condition holds; False when it does not in time."""
+        self.check_inside()
         end = self.loop.time() + timeout
         while not condition():
             if self.loop.time() >= end:

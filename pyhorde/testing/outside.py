@@ -208,6 +208,7 @@ class Outside:
 
     async def _until_done(self, attempt: Any, end: float) -> Any:
         """Retry on everything that another node, or a later moment, may answer otherwise."""
+        self._cluster.check_inside()
         while True:
             try:
                 return await self._try(attempt, min(ATTEMPT, end - self.now()) + LATE)

@@ -275,3 +275,26 @@ def test_the_result_of_a_story_is_returned_and_its_loop_closed():
 
     cluster = SimCluster.run(story, nodes=1)
     assert cluster.loop.is_closed()
+
+
+def test_a_cluster_can_be_entered_once():
+    async def story() -> None:
+        cluster = SimCluster(nodes=1)
+        async with cluster:
+            pass
+        with pytest.raises(RuntimeError, match="can be used once"):
+            async with cluster:
+                pass
+
+    asyncio.run(story())
+
+
+def test_what_happens_in_virtual_time_is_refused_outside_of_it():
+    async def story() -> None:
+        async with SimCluster(nodes=1, processes=[Counter]) as cluster:
+            ref = await cluster.start_child(Counter, "it")
+        for work in (ref.increment(), cluster.settle(), cluster.start("a"), cluster.stop("it")):
+            with pytest.raises(RuntimeError, match="inside `async with cluster`"):
+                await work
+
+    asyncio.run(story())
