@@ -23,16 +23,15 @@ from pyhorde.config import MembershipConfig, NodeConfig, ReplicationConfig, Runt
 from pyhorde.node import Node
 from pyhorde.runtime.process import Process
 from pyhorde.runtime.ref import Ref
-from pyhorde.testing import shapes
 from pyhorde.testing.borrowing import Borrowing
-from pyhorde.testing.conditions import Conditions
+from pyhorde.testing.cables import Cables
 from pyhorde.testing.faults import Player
 from pyhorde.testing.invariants import Invariants, Violation
 from pyhorde.testing.loop import SimLoop
 from pyhorde.testing.machines import Machine, SimWorld
 from pyhorde.testing.network import SimNetwork
 from pyhorde.testing.outside import Outside
-from pyhorde.testing.plans import Drawing, machine_names
+from pyhorde.testing.plans import ROUND, Drawing, machine_names
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Process)
@@ -46,7 +45,7 @@ SLOW_AFTERMATH = 5.0
 """Seconds for which a machine may still be behind after it was slow."""
 
 
-class SimCluster:
+class SimCluster(Cables):
     """Machines ``a``, ``b``, ``c`` ... with one node each."""
 
     def __init__(
@@ -65,9 +64,13 @@ class SimCluster:
         self._processes = tuple(processes)
         self._settings = (membership, replication, runtime)
         names = machine_names(nodes) if isinstance(nodes, int) else nodes
+        if len(set(names)) != len(names):
+            raise ValueError(f"each machine has a name of its own: {nodes!r}")
         self.machines = {name: Machine(name, self.loop.create_future()) for name in names}
         self.invariants = Invariants(self)
         self.outside = Outside(self)
+        self.history: list[str] = []
+        """What was done to machines and paths, and when; a line each."""
         self._armed: dict[str, tuple[int, Callable[[], None]]] = {}
         self._hindered: dict[str, float] = {}
         self._slow: set[str] = set()
@@ -105,6 +108,7 @@ class SimCluster:
     ) -> None:
         try:
             if error is None:
+                self.invariants.check_test()
                 self.check_always()
         finally:
             await self._give_back()
@@ -146,6 +150,7 @@ class SimCluster:
         if gone.done():
             raise ConnectionResetError(f"{name!r} was crashed before it was ready")
         machine.joining = False
+        self.happened("start", name)
         if not starting.done():
             raise TimeoutError(f"{name!r} was not ready within {START_LIMIT:g} s")
         starting.result()
@@ -169,7 +174,9 @@ class SimCluster:
         ``silent``: the machine loses power, so that not even its operating system answers.
         """
         machine = self._machine(name)
-        self.loop.note("crash", name, silent)
+        self.happened("power failure" if silent else "crash", name)
+        if self.live.keys() <= {name}:
+            self.outside.promised.clear()  # state lives in memory: with the last node all is gone
         machine.node, machine.joining = None, False
         self.loop.kill(machine.key)
         if silent:
@@ -183,6 +190,7 @@ class SimCluster:
 
         So it dies between two awaits in the middle of doing something. ``strike``: do this instead.
         """
+        self._machine(name)
         self._armed[name] = (steps, strike or (lambda: self.crash(name)))
 
     def disarm(self, name: str | None = None) -> None:
@@ -206,6 +214,7 @@ class SimCluster:
             return None
         machine.node = None
         machine.gone.set_result(None)
+        self.happened("drained", name)
         if clear and self.is_clear:
             machine.drained.append(boot)
             self.invariants.handed_over(name, here)
@@ -215,7 +224,7 @@ class SimCluster:
 
     def stall(self, name: str, seconds: float) -> None:
         """The machine's OS process stands still for so long, as in a long garbage collection."""
-        self.loop.note("stall", name, seconds)
+        self.happened("stall", name, f"{seconds:g} s")
         self.loop.stall(self._machine(name).key, seconds)
         self._hinder(name, seconds)
 
@@ -287,52 +296,16 @@ class SimCluster:
         self._days += 1
         drawing = Drawing(Random(f"{self.seed}/day/{self._days}"), list(self.machines), kinds)
         end = self.loop.time() + seconds
-        await Player(self).play(drawing.round(seconds))
-        await asyncio.sleep(max(0.0, end - self.loop.time()))
+        while (left := end - self.loop.time()) > 0:
+            length = left if left < 1.5 * ROUND else ROUND
+            begun = self.loop.time()
+            await Player(self).play(drawing.round(length))
+            await asyncio.sleep(max(0.0, begun + length - self.loop.time()))
 
-    # ---- the network -------------------------------------------------------------------------
-
-    def partition(self, *groups: Iterable[str]) -> None:
-        """Cut all paths between machines of different groups; machines in no group keep theirs."""
-        self._cut(shapes.split(*groups))
-
-    def cut(self, source: str, target: str) -> None:
-        """Nothing gets from ``source`` to ``target``; the other direction works."""
-        self._cut(shapes.one_way(source, target))
-
-    def bridge(self, left: Iterable[str], right: Iterable[str]) -> None:
-        """Two sides that cannot talk, and whoever is in neither talks to both."""
-        self._cut(shapes.split(left, right))
-
-    def ring(self) -> None:
-        """Each machine reaches only its two neighbours."""
-        self._cut(shapes.ring(list(self.machines)))
-
-    def isolate(self, *names: str) -> None:
-        """Each of these is alone."""
-        self._cut(shapes.islands(names, list(self.machines)))
-
-    def _cut(self, pairs: Iterable[shapes.Pair]) -> None:
-        pairs = sorted(pairs)
-        self.loop.note("cut", *pairs)
-        self.network.block(pairs)
-
-    def reset(self, one: str, two: str) -> None:
-        """Break the connections between two machines, which can dial each other again at once."""
-        self.loop.note("reset", one, two)
-        self.network.reset(one, two)
-
-    def conditions(self, conditions: Conditions, *pairs: shapes.Pair) -> None:
-        """How these paths are, or all: delay, loss, bandwidth."""
-        if not pairs:
-            self.network.usual(conditions)
-        for pair in pairs:
-            self.network.special(pair, conditions)
-
-    def heal(self) -> None:
-        """End every fault of the network."""
-        self.loop.note("heal")
-        self.network.heal()
+    def happened(self, *what: object) -> None:
+        """Keep it for whoever wants to know what the day was like."""
+        self.loop.note(*what)
+        self.history.append(f"{self.loop.time() - 1000:9.2f} s  {' '.join(map(str, what))}")
 
     def check_inside(self) -> None:
         """Raise ``RuntimeError`` unless this runs in the cluster's virtual time."""
@@ -387,10 +360,12 @@ class SimCluster:
         """Wait (in virtual time) until the condition holds; False when it does not in time."""
         self.check_inside()
         end = self.loop.time() + timeout
-        while not condition():
+        while not (answer := condition()):
             if self.loop.time() >= end:
                 return False
             await asyncio.sleep(0.05)
+        if isinstance(answer, Awaitable):
+            raise TypeError("the condition is a plain function: what it returns is not awaited")
         return True
 
     async def settle(self, timeout: float = QUIET_LIMIT) -> None:
@@ -399,6 +374,7 @@ class SimCluster:
         Quiet: every live node sees just the live nodes, each name runs exactly once, and all
         registries are equal. Raises :class:`Violation` with what is not after ``timeout`` seconds.
         """
+        self._check_over()
         await self.until(lambda: self.invariants.found or not self.unrest(), timeout)
         self.check_always()
         problems = self.unrest()
@@ -409,8 +385,17 @@ class SimCluster:
 
     def check(self) -> None:
         """Check everything that must hold when the cluster is quiet. Raises ``Violation``."""
+        self._check_over()
         self.invariants.at_rest()
         self.check_always()
+
+    def _check_over(self) -> None:
+        """Nothing can be at rest while a fault lasts."""
+        stalled = [m.name for m in self.machines.values() if self.loop.is_stalled(m.key)]
+        if stalled:
+            raise RuntimeError(f"{', '.join(stalled)} stands still: let it go on first")
+        if self.network.is_cut:
+            raise RuntimeError("the network is cut: heal() it first")
 
     def check_always(self) -> None:
         """Raise ``Violation`` for what should never have been at any time so far."""

@@ -23,17 +23,39 @@ MOST_SHOWN = 5
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--seeds", default=20, show_default=True, help="How many days to run.")
+@click.option(
+    "--seeds",
+    default=20,
+    type=click.IntRange(min=1),
+    show_default=True,
+    help="How many days to run.",
+)
 @click.option("--first", default=0, show_default=True, help="The first seed; the others follow.")
 @click.option("--seed", type=int, help="Run just this one: the way to replay a failure.")
 @click.option("--plan", type=click.Path(path_type=Path, exists=True), help="Play a saved plan.")
 @click.option("--nodes", default=5, show_default=True, type=click.IntRange(2, 26))
-@click.option("--minutes", default=10.0, show_default=True, help="Virtual minutes of each day.")
+@click.option(
+    "--minutes",
+    default=10.0,
+    type=click.FloatRange(0.1, 10_000),
+    show_default=True,
+    help="Virtual minutes of each day.",
+)
 @click.option("--faults", default="", help="Only these kinds, separated by commas.")
 @click.option(
-    "--pace", default=PACE, show_default=True, help="Seconds between a client's requests."
+    "--pace",
+    default=PACE,
+    type=click.FloatRange(min=0.01),
+    show_default=True,
+    help="Seconds between a client's requests.",
 )
-@click.option("--jobs", default=os.cpu_count() or 1, show_default="all cores", help="Processes.")
+@click.option(
+    "--jobs",
+    default=os.cpu_count() or 1,
+    type=click.IntRange(min=1),
+    show_default="all cores",
+    help="Processes.",
+)
 @click.option(
     "--recheck", default=1, show_default=True, help="Run so many again in a new OS process."
 )
@@ -65,7 +87,7 @@ class _Days:
         self._options = options
         self._nodes = int(str(options["nodes"]))
         self._minutes = float(str(options["minutes"]))
-        self._kinds = [kind for kind in str(options["faults"]).split(",") if kind]
+        self._kinds = [k.strip() for k in str(options["faults"]).split(",") if k.strip()]
         unknown = sorted(set(self._kinds) - KINDS.keys())
         if unknown:
             raise click.BadParameter(

@@ -31,6 +31,13 @@ class Conditions:
     bandwidth: float = 0.0
     """Bytes per second; 0 for no limit."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.loss <= 1:
+            raise ValueError(f"loss is a probability, from 0 to 1: {self.loss!r}")
+        rest = (self.latency_min, self.latency_mean, self.burst_every, self.burst_for)
+        if min(*rest, self.bandwidth) < 0:
+            raise ValueError(f"seconds and bytes are not negative: {self!r}")
+
 
 class Path:
     """The state of one direction between two machines."""

@@ -44,8 +44,13 @@ class Fault:
     """How much of it, in the kind's unit."""
 
     def __str__(self) -> str:
+        return f"{self.at:7.2f} s  {self.about}"
+
+    @property
+    def about(self) -> str:
+        """What it is, without when."""
         arrows = " ".join(f"{source}>{target}" for source, target in self.pairs)
-        parts = [f"{self.at:7.2f} s  {self.kind:<12}", " ".join(self.on), arrows]
+        parts = [self.kind, " ".join(self.on), arrows]
         if self.amount:
             parts.append(f"{self.amount:g}")
         if self.lasts:
@@ -143,8 +148,11 @@ class Player:
         if ends:
             if self._begun.pop(number, None) is not None:
                 kind.end(self, fault)
-        elif kind.begin(self, fault) is not False:
+        elif kind.begin(self, fault) is False:
+            self.cluster.happened(f"(passed over: {fault.about})")
+        else:
             self._begun[number] = fault
+            self.cluster.happened(fault.about)
             self.played[fault.kind] = self.played.get(fault.kind, 0) + 1
 
     async def _finish(self) -> None:

@@ -370,6 +370,11 @@ class Invariants:
         if problems:
             raise Violation("not at rest", f"at {self._now() - 1000:.1f} s", problems)
 
+    def check_test(self) -> None:
+        """Report what failed in a task of the test itself, which nobody has waited for."""
+        for task in self._cluster.loop.unheard(""):
+            self.report(25, f"the test's own {task.get_name()!r} failed: {task.exception()!r}")
+
     def so_far(self) -> None:
         """Raise ``Violation`` for what was found at any time until now."""
         self._look_at_tasks()

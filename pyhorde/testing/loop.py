@@ -147,10 +147,14 @@ class SimLoop(Fenced):
         """The machine's tasks that are not done."""
         return [task for key, task in self._tasks if key == machine and not task.done()]
 
-    def unheard(self) -> list[asyncio.Task[Any]]:
-        """Tasks that failed, and whose failure nobody has looked at, on machines that live."""
+    def unheard(self, machine: str | None = None) -> list[asyncio.Task[Any]]:
+        """Tasks that failed, and whose failure nobody has looked at, on machines that live.
+
+        Of one machine, if given; the empty one is the test itself.
+        """
         self._tasks = [t for t in self._tasks if not t[1].done() or _is_unheard(t[1])]
-        return [t for key, t in self._tasks if key and t.done() and not self.is_dead(key)]
+        failed = [(key, t) for key, t in self._tasks if t.done() and not self.is_dead(key)]
+        return [t for key, t in failed if (key == machine if machine is not None else key)]
 
     def note(self, *what: object) -> None:
         """Put something into the trace whose hash proves that two runs are the same."""
@@ -233,7 +237,8 @@ class SimLoop(Fenced):
     def _check_livelock(self, lane: _Lane, handle: asyncio.Handle) -> None:
         if self._still > STILL_LIMIT:
             raise Livelock(
-                f"the clock stands at {self._now:.6f} and {lane.key!r} goes on: {handle!r}"
+                f"the clock stands at {self._now - 1000:.6f} s and"
+                f" {lane.key or 'the test itself'} goes on: {handle!r}"
             )
 
     def _resume(self, lane: _Lane) -> None:

@@ -317,14 +317,17 @@ class SimNetwork:
 
     @property
     def is_clear(self) -> bool:
-        """Whether every path is as usual."""
-        return not (self._blocked or self._clogged or self._special)
+        """Whether every path is good."""
+        return not (self.is_cut or self._special) and _is_good(self._usual)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether anything does not get through somewhere."""
+        return bool(self._blocked or self._clogged)
 
     def is_good(self, source: str, target: str) -> bool:
         """Whether what is sent on this path arrives at once."""
-        c = self._conditions((source, target))
-        lossy = c.loss or c.burst_every or c.bandwidth
-        return not lossy and c.latency_min + c.latency_mean < GOOD_LATENCY
+        return _is_good(self._conditions((source, target)))
 
     def path(self, source: str, target: str) -> Path:
         """The path as it is now."""
@@ -406,3 +409,8 @@ class MachineNetwork:
 
 async def _serve(served: Awaitable[None]) -> None:
     await served
+
+
+def _is_good(c: Conditions) -> bool:
+    lossy = c.loss or c.burst_every or c.bandwidth
+    return not lossy and c.latency_min + c.latency_mean < GOOD_LATENCY

@@ -145,7 +145,9 @@ class Drawing:
         """The fault that the next one follows."""
         unknown = sorted(set(kinds) - KINDS.keys())
         if unknown:
-            raise ValueError(f"no kind of fault: {', '.join(unknown)}")
+            raise ValueError(
+                f"no kind of fault: {', '.join(unknown)}; there are {', '.join(KINDS)}"
+            )
         allowed = list(kinds or KINDS)
         if len(self._names) < 2:  # there are no paths
             allowed = [kind for kind in allowed if kind in ON_ONE_MACHINE] or ["stall"]

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import random
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +27,12 @@ if TYPE_CHECKING:
 
 MARKER = "horde"
 SEEDS = 10
-LIMIT = 3600.0
+LIMIT = 4 * 3600.0
 """Virtual seconds after which a test is given up: it may wait for what never comes."""
-OWN_SETTINGS = ("seeds", "first", "limit")
+OWN_SETTINGS = frozenset(("seeds", "first", "limit"))
+KNOWN_SETTINGS = OWN_SETTINGS | {"nodes", "processes", "membership", "replication", "runtime"}
+SHOWN = 60
+"""Lines of the day's history in a report."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,13 +59,32 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each seed."""
     marker = metafunc.definition.get_closest_marker(MARKER)
-    if marker is None or "horde_seed" not in metafunc.fixturenames:
+    if marker is None:
+        return
+    if "horde_seed" not in metafunc.fixturenames:
+        where = metafunc.definition.nodeid
+        raise pytest.UsageError(f"{where}: marked `horde`, but has no argument `horde`")
+    if _mistake(marker):  # said once, by the fixture
+        metafunc.parametrize("horde_seed", [0], ids=["seed=0"])
         return
     count = metafunc.config.getoption("horde_seeds") or marker.kwargs.get("seeds", SEEDS)
     first = marker.kwargs.get("first", 0)
     only = metafunc.config.getoption("horde_seed")
     seeds = [only] if only is not None else range(first, first + count)
     metafunc.parametrize("horde_seed", seeds, ids=lambda seed: f"seed={seed}")
+
+
+def _mistake(marker: pytest.Mark) -> str:
+    """What would run another test than the one that was meant; empty if nothing does."""
+    unknown = sorted(marker.kwargs.keys() - KNOWN_SETTINGS)
+    if marker.args:
+        return "name the marker's arguments: horde(nodes=3, ...)"
+    if unknown:
+        return f"horde has no {', '.join(unknown)}; it has {', '.join(sorted(KNOWN_SETTINGS))}"
+    for name in ("seeds", "first"):
+        if type(marker.kwargs.get(name, 1)) is not int:
+            return f"{name} is a number, not {marker.kwargs[name]!r}"
+    return ""
 
 
 @pytest.fixture
@@ -78,6 +103,8 @@ def horde(request: pytest.FixtureRequest, horde_seed: int) -> Iterator[SimCluste
         raise pytest.UsageError(
             "the fixture `horde` needs its marker: @pytest.mark.horde(nodes=3, processes=[...])"
         )
+    if mistake := _mistake(marker):
+        raise pytest.UsageError(f"{request.node.name}: {mistake}")
     settings = {k: v for k, v in marker.kwargs.items() if k not in OWN_SETTINGS}
     cluster = SimCluster(seed=horde_seed, **settings)
     yield cluster
@@ -87,6 +114,7 @@ def horde(request: pytest.FixtureRequest, horde_seed: int) -> Iterator[SimCluste
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a marked coroutine function in its cluster's virtual time."""
+    __tracebackhide__ = True
     cluster: Any = pyfuncitem.funcargs.get("horde")
     if cluster is None or pyfuncitem.get_closest_marker(MARKER) is None:
         return None
@@ -102,6 +130,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     limit = float(marker.kwargs.get("limit", LIMIT)) if marker is not None else LIMIT
 
     async def story() -> None:
+        __tracebackhide__ = True
         async with cluster:
             deadline = asyncio.timeout(limit)
             try:
@@ -112,16 +141,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
                     pytest.fail(f"not done within {limit:g} seconds of virtual time (limit=...)")
                 raise
 
+    random.seed(f"{cluster.seed}/test")
     try:
         cluster.loop.run_until_complete(story())
     finally:
-        command = f'pytest "{_without_seed(pyfuncitem)}" --horde-seed {cluster.seed}'
-        pyfuncitem.add_report_section(
-            "call", "horde", f"replay: {command}\ntrace:  {cluster.loop.trace_hash}"
-        )
+        command = f'pytest "{_test_of(pyfuncitem)}" --horde-seed {cluster.seed}'
+        day = cluster.history[-SHOWN:]
+        lines = [f"replay: {command}", f"trace:  {cluster.loop.trace_hash}", "day:", *day]
+        pyfuncitem.add_report_section("call", "horde", "\n".join(lines))
     return True
 
 
-def _without_seed(item: pytest.Function) -> str:
-    """The test's node id without what its parameters add."""
-    return item.nodeid.partition("[")[0]
+def _test_of(item: pytest.Function) -> str:
+    """The test, as it is named where pytest was started; the seed alone is left out."""
+    _, colons, name = item.nodeid.partition("::")
+    path = os.path.relpath(item.path, item.config.invocation_params.dir)
+    return f"{path}{colons}{re.sub(r'.seed=-?[0-9]+.$', '', name)}"

@@ -410,8 +410,8 @@ def test_the_bad_day_of_the_readme_ends_well(tmp_path: Path):
     file.write_text(script)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
     done = subprocess.run(
-        [*command, "-c", ROOT / "pyproject.toml", "--rootdir", ROOT],
-        cwd=ROOT,
+        command,
+        cwd=tmp_path,
         env=environment(),
         capture_output=True,
         text=True,
@@ -445,6 +445,7 @@ def test_the_planted_bug_of_the_how_to_is_found_and_replayed_and_its_mend_helps(
     replays = re.findall(r'replay: pytest "(.*)" --horde-seed (\d+)\ntrace:  (\w+)', first.stdout)
     assert replays
     _, seed, trace = replays[0]
+    assert f"--horde-seed {seed}\n" in text_of("docs/how-to/test-on-bad-days.md")
     again = run("--horde-seed", seed)
     assert again.returncode == 1 and f"trace:  {trace}" in again.stdout, again.stdout
 

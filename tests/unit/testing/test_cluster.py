@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -261,10 +262,93 @@ def test_waiting_for_a_condition_tells_whether_it_came():
 def test_a_cluster_that_does_not_come_to_rest_is_a_violation_that_says_why():
     async def story(cluster: SimCluster) -> None:
         await cluster.settle()
+        cluster.crash("a", silent=True)
+        with pytest.raises(Violation, match=r"not quiet, 2 s after: \(16\)"):
+            await cluster.settle(2)
+
+    play(story, nodes=2)
+
+
+def test_nothing_settles_while_a_fault_lasts():
+    async def story(cluster: SimCluster) -> None:
+        await cluster.settle()
         cluster.partition("a", "b")
-        assert await cluster.until(cluster.unrest)
-        with pytest.raises(Violation, match=r"not quiet, 5 s after: \(16\)"):
-            await cluster.settle(5)
+        with pytest.raises(RuntimeError, match=r"heal\(\) it first"):
+            await cluster.settle()
+        cluster.heal()
+        cluster.stall("a", 30)
+        with pytest.raises(RuntimeError, match="a stands still"):
+            cluster.check()
+        await asyncio.sleep(31)
+        await cluster.settle()
+
+    play(story, nodes=2)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda c: c.partition(["a"], ["zz"]),
+        lambda c: c.cut("a", "q"),
+        lambda c: c.isolate("q"),
+        lambda c: c.reset("a", "q"),
+        lambda c: c.conditions(Conditions(loss=0.2), ("a", "q")),
+        lambda c: c.arm("q", 12),
+        lambda c: c.crash("q"),
+    ],
+)
+def test_a_machine_that_does_not_exist_is_named(mistake: Any):
+    async def story(cluster: SimCluster) -> None:
+        with pytest.raises(LookupError, match=r"no machine '(q|zz)'; there are a, b"):
+            mistake(cluster)
+
+    play(story, nodes=2)
+
+
+def test_what_is_no_path_or_no_partition_is_refused():
+    async def story(cluster: SimCluster) -> None:
+        with pytest.raises(TypeError, match="a pair of machines"):
+            cluster.conditions(Conditions(loss=0.2), "a", "b")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="two groups"):
+            cluster.partition(["a", "b"])
+        with pytest.raises(TypeError, match="plain function"):
+            await cluster.until(cluster.loop.create_future)
+
+    play(story, nodes=2)
+
+
+def test_a_task_of_the_test_that_fails_unheard_fails_the_test():
+    async def fails() -> None:
+        raise ValueError("unheard")
+
+    async def story() -> None:
+        async with SimCluster(nodes=1) as cluster:
+            cluster.kept = asyncio.create_task(fails())  # type: ignore[attr-defined]
+            await asyncio.sleep(1)
+
+    with pytest.raises(Violation, match=r"the test's own .* failed: ValueError"):
+        asyncio.run(story())
+
+
+def test_the_day_so_far_can_be_read():
+    async def story(cluster: SimCluster) -> None:
+        await asyncio.sleep(2)
+        cluster.crash("a")
+        cluster.cut("a", "b")
+        said = "\n".join(cluster.history)
+        assert "s  crash a" in said
+        assert "cut a>b" in said
+
+    play(story, nodes=2)
+
+
+def test_a_bad_day_goes_on_for_as_long_as_it_is_to_last():
+    async def story(cluster: SimCluster) -> None:
+        before = len(cluster.history)
+        begun = cluster.loop.time()
+        await cluster.bad_day(600, kinds=["stall"])
+        assert 599 < cluster.loop.time() - begun < 660
+        assert sum("stall" in line for line in cluster.history[before:]) >= 6
 
     play(story, nodes=2)
 

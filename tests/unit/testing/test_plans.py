@@ -174,9 +174,9 @@ def test_a_plan_can_be_read_by_people():
     assert lines[0] == "seed 7, 2 nodes"
     assert [line.strip() for line in lines[1:]] == [
         "round 1",
-        "2.00 s  narrow       a>b 4000 for 5 s",
+        "2.00 s  narrow a>b 4000 for 5 s",
         "round 2",
-        "1.00 s  crash        b",
+        "1.00 s  crash b",
     ]
 
 
