@@ -23,7 +23,7 @@ from pyhorde.testing.plans import ROUND, Plan
 
 QUIET_LIMIT = 60.0
 """Seconds after the last fault within which the cluster has to be at rest."""
-PACE = 4.0
+PACE = 5.0
 SHRINK_TRIES = 150
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pyhorde.testing.plans import Plan
 
+PACE = 4.0
+"""Mean seconds between two requests of a client, at which all of them were found."""
 FOLDER = Path(__file__).parent / "corpus"
 
 

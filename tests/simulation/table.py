@@ -12,7 +12,7 @@ import sys
 from pyhorde.testing.plans import Plan
 from pyhorde.testing.runner import Report, Task, run, shrink
 from pyhorde.testing.safeguards import SAFEGUARDS
-from tests.simulation.corpus import FOLDER
+from tests.simulation.corpus import FOLDER, PACE
 
 NODES = 5
 MINUTES = 5.0
@@ -23,9 +23,9 @@ def first_caught(name: str) -> Report | None:
     """The first seed that fails without the safeguard and ends well with it."""
     for seed in range(SEEDS):
         plan = Plan.draw(seed, NODES, MINUTES, SAFEGUARDS[name].faults)
-        report = run(Task(plan, name))
+        report = run(Task(plan, name, PACE))
         if report.failure:
-            assert not run(Task(plan)).failure
+            assert not run(Task(plan, pace=PACE)).failure
             return report
     return None
 
@@ -47,7 +47,7 @@ def main(names: list[str]) -> None:
         if report is None:
             print(f"| `{name}` | {kinds} | none of {SEEDS} | | |", flush=True)
             continue
-        smallest = shrink(report, Task(report.plan, name))
+        smallest = shrink(report, Task(report.plan, name, PACE))
         pin(name, smallest)
         said = report.failure.replace("\n", " ")[:150]
         print(

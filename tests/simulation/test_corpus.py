@@ -6,7 +6,7 @@ import pytest
 
 from pyhorde.testing.runner import Task, run
 from pyhorde.testing.safeguards import SAFEGUARDS
-from tests.simulation.corpus import Pinned, pinned
+from tests.simulation.corpus import PACE, Pinned, pinned
 
 PINNED = pinned()
 TRIES = 15
@@ -18,7 +18,7 @@ def ids(entry: Pinned) -> str:
 
 @pytest.mark.parametrize("entry", PINNED, ids=ids)
 def test_a_day_that_once_went_wrong_ends_well(entry: Pinned):
-    report = run(Task(entry.plan))
+    report = run(Task(entry.plan, pace=PACE))
     assert report.failure == "", f"{entry.found}\n{report.details}"
 
 
@@ -26,7 +26,7 @@ def test_a_day_that_once_went_wrong_ends_well(entry: Pinned):
 def test_it_goes_wrong_again_without_its_safeguard(entry: Pinned):
     """The faults do it; the seed, which decides the interleaving, need not be the very same."""
     tries = (replace(entry.plan, seed=entry.plan.seed + other) for other in range(TRIES))
-    assert any(run(Task(plan, entry.without)).failure for plan in tries)
+    assert any(run(Task(plan, entry.without, PACE)).failure for plan in tries)
 
 
 def test_for_each_safeguard_there_is_a_plan_that_fails_without_it():
