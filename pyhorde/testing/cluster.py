@@ -76,6 +76,7 @@ class SimCluster(Cables):
         self._slow: set[str] = set()
         self._borrowing: Borrowing | None = None
         self._days = 0
+        self._player: Player | None = None
 
     @classmethod
     def run(cls, story: Callable[[Self], Awaitable[T]], **settings: Any) -> T:
@@ -294,12 +295,13 @@ class SimCluster(Cables):
         ``kinds``: only these; ``python -m pyhorde.testing --list`` shows which there are.
         """
         self._days += 1
+        self._player = self._player or Player(self)  # one for all days: it knows what was lost
         drawing = Drawing(Random(f"{self.seed}/day/{self._days}"), list(self.machines), kinds)
         end = self.loop.time() + seconds
         while (left := end - self.loop.time()) > 0:
             length = left if left < 1.5 * ROUND else ROUND
             begun = self.loop.time()
-            await Player(self).play(drawing.round(length))
+            await self._player.play(drawing.round(length))
             await asyncio.sleep(max(0.0, begun + length - self.loop.time()))
 
     def happened(self, *what: object) -> None:

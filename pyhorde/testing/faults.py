@@ -130,7 +130,7 @@ class Player:
         self.played: dict[str, int] = {}
         """How many of each kind really happened."""
         self._begun: dict[int, Fault] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: list[asyncio.Task[Any]] = []
 
     async def play(self, faults: Iterable[Fault]) -> None:
         """Play them all, then end what still lasts: afterwards every machine runs again."""
@@ -161,16 +161,14 @@ class Player:
         cluster.heal()
         cluster.disarm()
         while self._tasks:
-            await asyncio.wait(self._tasks)
+            await self._tasks.pop(0)  # a drain or a start that fails has found something
         for name, machine in cluster.machines.items():
             if not machine.runs:
                 await cluster.restart(name)
 
     def spawn(self, work: Any) -> None:
         """Do something that takes its time."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.append(asyncio.ensure_future(work))
 
     # ---- machines ----------------------------------------------------------------------------
 

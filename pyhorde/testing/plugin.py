@@ -141,10 +141,12 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
                     pytest.fail(f"not done within {limit:g} seconds of virtual time (limit=...)")
                 raise
 
+    chance = random.getstate()
     random.seed(f"{cluster.seed}/test")
     try:
         cluster.loop.run_until_complete(story())
     finally:
+        random.setstate(chance)
         command = f'pytest "{_test_of(pyfuncitem)}" --horde-seed {cluster.seed}'
         day = cluster.history[-SHOWN:]
         lines = [f"replay: {command}", f"trace:  {cluster.loop.trace_hash}", "day:", *day]

@@ -231,14 +231,16 @@ def test_a_bad_day_ends_with_every_machine_up_and_lasts_as_long_as_asked():
 
 
 def test_bad_days_of_one_cluster_differ():
-    days: list[dict[str, int]] = []
+    days: list[tuple[Fault, ...]] = []
+    players: set[Player] = set()
 
     async def story(cluster: SimCluster) -> None:
         original = Player.play
 
         async def play_and_note(self: Player, faults: Any) -> None:
+            days.append(tuple(faults))
+            players.add(self)
             await original(self, faults)
-            days.append(self.played)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Player, "play", play_and_note)
@@ -246,4 +248,18 @@ def test_bad_days_of_one_cluster_differ():
                 await cluster.bad_day(20)
 
     play(story)
-    assert len({tuple(day.items()) for day in days}) > 1
+    assert len(set(days)) == 3
+    assert len(players) == 1, "what one day has lost counts on the next"
+
+
+def test_a_drain_that_fails_is_not_passed_over():
+    async def fails(*_: Any) -> None:
+        raise RuntimeError("no drain")
+
+    async def story(cluster: SimCluster) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cluster, "drain", fails)
+            with pytest.raises(RuntimeError, match="no drain"):
+                await Player(cluster).play([EXAMPLES["drain"]])
+
+    play(story)
