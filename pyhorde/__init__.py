@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     )
     from pyhorde.runtime.process import Process, Resume, call, cast
     from pyhorde.runtime.ref import Ref
+    from pyhorde.runtime.registry import Entry, Groups, Registry
+    from pyhorde.runtime.watching import (
+        MetaChanged,
+        Missed,
+        Registered,
+        Unreadable,
+        Unregistered,
+    )
     from pyhorde.web.node import Node
 
 __version__ = "0.1.0"
@@ -64,6 +72,14 @@ _HOME = {
     ),
     "pyhorde.runtime.process": ("Process", "Resume", "call", "cast"),
     "pyhorde.runtime.ref": ("Ref",),
+    "pyhorde.runtime.registry": ("Entry", "Groups", "Registry"),
+    "pyhorde.runtime.watching": (
+        "MetaChanged",
+        "Missed",
+        "Registered",
+        "Unreadable",
+        "Unregistered",
+    ),
     "pyhorde.web.node": ("Node",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -73,11 +89,15 @@ __all__ = (
     "CallTimeout",
     "CannotTravel",
     "ConfigError",
+    "Entry",
+    "Groups",
     "HordeError",
     "Ignore",
     "Indeterminate",
     "MailboxFull",
     "MembershipConfig",
+    "MetaChanged",
+    "Missed",
     "NameNotFound",
     "NameTaken",
     "NoQuorum",
@@ -89,6 +109,8 @@ __all__ = (
     "Process",
     "ProcessExited",
     "Ref",
+    "Registered",
+    "Registry",
     "RemoteError",
     "ReplicationConfig",
     "Resume",
@@ -96,6 +118,8 @@ __all__ = (
     "StartFailed",
     "UnknownMethod",
     "UnknownType",
+    "Unreadable",
+    "Unregistered",
     "__version__",
     "call",
     "cast",

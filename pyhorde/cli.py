@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pyhorde import __version__, output
+from pyhorde.collector import tune_collector
 from pyhorde.config import DEFAULT_ADDRESS
 from pyhorde.errors import NameNotFound
 from pyhorde.output import INTERRUPTED, Horde
@@ -129,6 +130,7 @@ def node(**flags: Any) -> None:
     from pyhorde.apps import load_app
 
     types = {name: kind for app in read.apps for name, kind in load_app(app).items()}
+    tune_collector()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         code = runner.run(_serve(read, types))
     click.get_current_context().exit(code)

@@ -102,8 +102,9 @@ class MembershipConfig:
 class ReplicationConfig:
     """How registry, specs, metadata and state reach the other nodes."""
 
-    push_delay: float = 0.001
-    """Seconds a change waits for company before it is pushed. Higher: fewer, larger messages."""
+    push_delay: float = 0.0
+    """Seconds a change waits for company before it is pushed. Under load changes keep each other
+    company anyway, since one push at a time is under way; higher: still fewer, larger messages."""
 
     sync_interval: float = 1.0
     """Seconds between two exchanges of version vectors with each peer; repairs lost pushes."""
@@ -114,9 +115,28 @@ class ReplicationConfig:
     max_clock_skew: float = 0.5
     """A stamp further in the future than this many seconds is kept but not believed."""
 
+    relay_above: int = 30
+    """With more peers than this a node pushes to about as many of them as the square root of their
+    number, and these pass it on. Lower: less to send for each node, one more hop."""
+
+    audit_interval: float = 30.0
+    """Seconds between two comparisons of digests with a random peer. A difference is repaired and
+    counted: there should never be one."""
+
+    remember_deletions: float = 3600.0
+    """For this many seconds a member that is gone holds back the forgetting of deletions, so that
+    what it wrote meanwhile is compared with them when it returns."""
+
+    max_deletions: int = 10_000
+    """With more deletions than this to remember, members that cannot be reached do not hold back
+    any more."""
+
     def __post_init__(self) -> None:
         if not 1024 <= self.chunk_bytes <= 1024 * 1024:
             raise ConfigError("replication.chunk_bytes", "must lie between 1 KiB and 1 MiB")
+        for option in ("sync_interval", "audit_interval"):
+            if getattr(self, option) <= 0:
+                raise ConfigError(f"replication.{option}", "must be above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from pyhorde.cluster.cluster import Cluster
 from pyhorde.cluster.codec import Codec
@@ -17,7 +17,9 @@ from pyhorde.crdt import Joined, Replica
 from pyhorde.errors import ConfigError, HordeError, NodeClosed, NotReady
 from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.draining import Drain, Drained
+from pyhorde.runtime.events import Events
 from pyhorde.runtime.faces import ClusterFace, SupervisorFace
+from pyhorde.runtime.keys import Keys
 from pyhorde.runtime.messages import RUNTIME_MESSAGES
 from pyhorde.runtime.names import Names
 from pyhorde.runtime.offers import Offered, Offers
@@ -25,7 +27,7 @@ from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.process import Process
 from pyhorde.runtime.record import SPECS, STATES, check_name
 from pyhorde.runtime.ref import Ref
-from pyhorde.runtime.registry import Registry
+from pyhorde.runtime.registry import Groups, Registries, Registry
 from pyhorde.runtime.requests import Requests
 from pyhorde.runtime.router import Router
 from pyhorde.runtime.starting import Starter
@@ -124,16 +126,21 @@ class Node:
         cluster = Cluster(config, world, me, self._replica, RUNTIME_MESSAGES)
         self.names = Names(self._replica, world, cluster.view, config.name)
         self.names.on_written = cluster.written
+        keys = Keys(self._replica, cluster.view)
+        keys.on_written = cluster.written
         cluster.on_learned.append(self._learned)
         cluster.on_fatal = self._fail
-        declared = {t: None for cls in self.offers.classes for t in cls.types}
+        codec = Codec({t: None for cls in self.offers.classes for t in cls.types})
+        events = Events(keys, self.names, codec)
         parts = Parts(
             config,
             world,
             cluster,
             self.names,
+            keys,
+            events,
             self.offers,
-            Codec(declared),
+            codec,
             Requests(cluster),
             self,
         )
@@ -143,7 +150,8 @@ class Node:
         self.router = Router(parts, cells)
         self._supervisor.caller = self.router
         self._starter = Starter(parts, self._supervisor)
-        self.registry = Registry(parts, cells)
+        self._registries = Registries(parts, cells, self.router)
+        self.registry = self._registries.default
         self.supervisor = SupervisorFace(parts, self._supervisor, self._starter, self.router)
         self.cluster = ClusterFace(parts)
 
@@ -165,7 +173,9 @@ class Node:
     def _learned(self, joined: Joined) -> None:
         specs = {key for table, key in joined.registers if table == SPECS}
         states = {key for table, key in joined.registers if table == STATES}
-        self.names.learned(joined.keys, specs, states)
+        self.names.learned(joined.of(""), specs, states)
+        self._supervisor.contests.learned(joined, specs)
+        self._parts.events.learned(joined)
 
     def _fail(self, error: HordeError) -> None:
         if self._failure is None:
@@ -218,6 +228,7 @@ class Node:
         self.state = "closed"
         if hasattr(self, "_parts"):
             await self._supervisor.aclose()
+            self._parts.events.close()
             await self.router.aclose()
             await self._parts.requests.aclose()
         if self._listener is not None:
@@ -293,23 +304,50 @@ class Node:
         """A handle that finds the process when it is used."""
         return Ref(check_name(name), self.router, cls)
 
+    @overload
+    def open_registry(self, name: str, keys: Literal["unique"] = "unique") -> Registry: ...
+
+    @overload
+    def open_registry(self, name: str, keys: Literal["duplicate"]) -> Groups: ...
+
+    def open_registry(self, name: str, keys: str = "unique") -> Registry | Groups:
+        """A registry of its own, shared by all nodes that open this name.
+
+        With ``duplicate`` keys any number of processes can stand under each key. Raises
+        ``ConfigError`` when the name is in use for the other kind, ``NotReady`` before the start.
+        """
+        if keys not in ("unique", "duplicate"):
+            raise ConfigError("keys", f"{keys!r} is no kind of keys", "use unique or duplicate")
+        if not hasattr(self, "_registries"):
+            raise NotReady(self.config.name, self.why_not_ready)
+        found = self._registries
+        return found.unique(name) if keys == "unique" else found.groups(name)
+
     def statistics(self) -> dict[str, int | float]:
         """Figures about this node, by name; counters end in ``_total``."""
         if not hasattr(self, "_parts"):
             raise NotReady(self.config.name, self.why_not_ready)
         links = self.cluster_parts.links.statistics
+        replication = self.cluster_parts.replication_statistics
         view = self.view
         return {
             "members_present": len(view.present),
             "processes_local": len(self._supervisor.local()),
-            "processes_known": len(self.names.processes()),
-            "names": self.names.count(),
+            "processes_known": self.names.process_count(),
+            "names": self.registry.count(),
             "orphans": len(self.names.orphans),
             "links": len(self.cluster_parts.links.boots),
             "sent_frames_total": links.sent_messages,
             "sent_bytes_total": links.sent_bytes,
             "received_messages_total": links.received_messages,
             "received_bytes_total": links.received_bytes,
+            "claims_refused_total": self._replica.refused,
+            "deletions_remembered": self._replica.deletions,
+            "deletions_forgotten_total": replication.forgotten_deletions,
+            "replica_size": self._replica.size,
+            "replication_gaps_total": replication.gaps,
+            "skewed_stamps_total": replication.skewed,
+            "audit_repairs_total": replication.repairs,
             "refused_frames_total": links.refused_frames,
             "refused_handshakes_total": links.refused_handshakes,
             "incarnation": view.me.incarnation,

@@ -17,7 +17,7 @@ from pyhorde.cluster.links import Links
 from pyhorde.cluster.member import Member, Status, View
 from pyhorde.cluster.membership import Changed, Membership, Redial, Send, YieldName
 from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES
-from pyhorde.cluster.replication import Caught, Learned, Replication
+from pyhorde.cluster.replication import Caught, Learned, Repairs, Replication
 from pyhorde.cluster.tasks import Tasks
 from pyhorde.cluster.wire import Wire
 from pyhorde.config import NodeConfig
@@ -68,6 +68,7 @@ class Cluster:
         """Who waits until others have confirmed an own event, and which."""
         self._started = 0.0
         self._ticked = 0.0
+        self._next_forget = 0.0
         self.closed = False
         """Whether this node has stopped."""
         self.in_sync = False
@@ -84,6 +85,11 @@ class Cluster:
         """The members as they are believed to be now."""
         return self._membership.view
 
+    @property
+    def replication_statistics(self) -> replication.Statistics:
+        """What went wrong in replication, and what was forgotten."""
+        return self._replication.statistics
+
     def route(self, kind: type[Any], handler: Callable[[str, Any], None]) -> None:
         """Hand messages of this class to ``handler(boot, message)``."""
         self._routes[kind] = handler
@@ -94,8 +100,16 @@ class Cluster:
 
     def written(self) -> None:
         """The own replica was written to."""
-        self._replication.written(self._world.now())
-        self._arm()
+        if not self._replication.written(self._world.now()) or self.closed:
+            return
+        if self._config.replication.push_delay:
+            self._arm()
+        elif self._started:
+            asyncio.get_running_loop().call_soon(self._push)
+
+    def _push(self) -> None:
+        if not self.closed:
+            self._carry_out(self._replication.push())
 
     def announce(self, **changes: Any) -> None:
         """Change the own member record (``draining``, ``types``) and tell everyone."""
@@ -151,17 +165,23 @@ class Cluster:
     async def replicated(self, seq: int, copies: int | None, timeout: float, what: str) -> None:
         """Wait until ``copies`` other nodes (all present ones: None) have own events to ``seq``.
 
-        With fewer others than ``copies``, all of them are enough. Raises ``NotReplicated``.
+        With fewer others than ``copies``, all of them are enough. Members that are being told
+        everything by somebody else, because they join, are not waited for. Raises
+        ``NotReplicated``.
         """
         deadline = self._world.now() + timeout
         while True:
             missing = self.missing(seq)
             others = len(self.view.others)
-            wanted = others if copies is None else min(copies, others)
+            wanted = others - self._joining() if copies is None else min(copies, others)
             if others - len(missing) >= wanted:
                 return
             if not await self._woken(self._unconfirmed, seq, deadline - self._world.now()):
                 raise NotReplicated(what, missing, timeout)
+
+    def _joining(self) -> int:
+        now = self._world.now()
+        return sum(1 for m in self.view.others if self._replication.is_joining(m.boot, now))
 
     async def caught_up(self, since: float, timeout: float) -> None:
         """Wait until everything is here that the live members had at ``since``.
@@ -229,8 +249,9 @@ class Cluster:
 
     def _on_replication(self, boot: str, message: Any) -> None:
         now, wall = self._world.now(), self._world.wall()
-        # No need to arm the timer: nothing that peers send moves a deadline of replication.
         self._carry_out(self._replication.received(boot, message, now, wall))
+        if self._armed_for is not None and self._replication.next_deadline() < self._armed_for:
+            self._arm()
         if self._unconfirmed:
             confirmed = self._replication.acked(boot)
             for waiter, seq in self._unconfirmed.items():
@@ -261,6 +282,9 @@ class Cluster:
                 case Caught():
                     self._settle()
                     self._wake()
+                case Repairs(boot, what):
+                    fields = {"member": self._membership.name_of(boot), "what": what}
+                    log.error("audit_failed", extra={"fields": {**fields, "next": "repairing"}})
 
     def _report(self, change: Changed) -> None:
         after = change.after
@@ -333,8 +357,23 @@ class Cluster:
             effects = self._membership.tick(now)
             self._carry_out(effects)
         self._carry_out(self._replication.tick(now, self._company(effects)))
+        if now >= self._next_forget:
+            self._next_forget = now + self._config.replication.sync_interval / 2
+            self._forget(now)
         self._settle()
         self._arm()
+
+    def _forget(self, now: float) -> None:
+        """Let replication forget what everyone has seen who may still have to say something."""
+        config, replica = self._config.replication, self._replication.replica
+        patient = replica.deletions <= config.max_deletions
+        linked = self.links.boots
+        holding = [m.boot for m in self.view.others if patient or m.boot in linked]
+        for member in self.view.members:
+            absence = self._membership.absence(member.name, now)
+            if member.status is Status.DEAD and absence < config.remember_deletions and patient:
+                holding.append(member.boot)
+        self._carry_out(self._replication.forget(holding))
 
     def _company(self, effects: Iterable[membership.Effect]) -> list[str]:
         """Members in good standing that are sent something now."""

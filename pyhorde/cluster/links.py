@@ -26,6 +26,7 @@ from pyhorde.seam import Stream, World
 
 log = logging.getLogger("pyhorde.links")
 
+KEPT_ENCODED: Final = 8
 FRAME_TARGET: Final = 64 * 1024
 """Messages are joined to one frame up to about this many bytes."""
 QUEUE_BYTES: Final = 64 * 1024 * 1024
@@ -121,8 +122,8 @@ class Links:
         self._events = events
         self._links: dict[str, Link] = {}
         self._incoming: dict[str, int] = {}
-        self._encoded: tuple[Any, bytes] = (None, b"")
-        """The message sent last, and its bytes: what goes to many is encoded once."""
+        self._encoded: dict[int, tuple[Any, bytes]] = {}
+        """The messages sent last, and their bytes: what goes to many is encoded once."""
         self._tasks = Tasks()
         self._closing = Tasks()
         self._closed = False
@@ -141,13 +142,20 @@ class Links:
         link = self._links.get(boot)
         if link is None:
             return False
-        if self._encoded[0] is not message:
-            self._encoded = (message, self._wire.encode(message))
-        if link.enqueue(message.lane, self._encoded[1]):
+        if link.enqueue(message.lane, self._bytes_of(message)):
             return True
         if message.lane is Lane.BULK:
             self._drop(link, "it does not read what it is sent")
         return False
+
+    def _bytes_of(self, message: Any) -> bytes:
+        known = self._encoded.get(id(message))
+        if known is None:
+            known = message, self._wire.encode(message)
+            if len(self._encoded) >= KEPT_ENCODED:
+                del self._encoded[next(iter(self._encoded))]
+            self._encoded[id(message)] = known
+        return known[1]
 
     def drop(self, boot: str, reason: str) -> None:
         """Break the link to this boot, if there is one."""
@@ -329,9 +337,14 @@ class Links:
             while True:
                 frame = await link.stream.receive()
                 self.statistics.received_bytes += len(frame)
-                for message in self._wire.decode(frame):
+                messages = list(self._wire.decode(frame))
+                for message in messages:
+                    if link.dropped:  # what comes next may be part of something lost
+                        return
                     self.statistics.received_messages += 1
                     self._events.on_message(link.boot, message)
+                    if message.lane is Lane.BULK and len(frame) > FRAME_TARGET // 4:
+                        await asyncio.sleep(0)  # the next one may be here already
         except Closed as error:
             reason = error.reason
         except (ProtocolError, ValueError) as error:

@@ -94,6 +94,14 @@ class Membership:
             return deadline
         return min(deadline, self._beat + BEAT, *self._suspicions.deadlines(self._roster.size))
 
+    def name_of(self, boot: str) -> str:
+        """The name of a boot, or what stands for it when its record is not known."""
+        return self._roster.name_of(boot)
+
+    def absence(self, name: str, now: float) -> float:
+        """For how many seconds this member has been absent; 0 while it is not."""
+        return self._roster.absence(name, now)
+
     @property
     def _judges(self) -> bool:
         """Whether somebody's silence would be held against them now."""

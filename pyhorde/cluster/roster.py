@@ -66,6 +66,10 @@ class Roster:
             self._gone[after.name] = now
         return Changed(before, after, cause)
 
+    def absence(self, name: str, now: float) -> float:
+        """For how many seconds this member has been absent; 0 while it is not."""
+        return now - self._gone.get(name, now)
+
     def went(self, name: str, when: float) -> None:
         """Somebody knows the absent member of this name to have been gone since ``when``."""
         if name in self._gone:

@@ -14,7 +14,9 @@ of one key all stay visible) and tables of last-writer-wins *registers*.
 from pyhorde.crdt.delta import Delta, RegisterRow, Row, Segment
 from pyhorde.crdt.dots import Dot
 from pyhorde.crdt.hlc import HybridClock
-from pyhorde.crdt.replica import Claimed, Joined, Register, Replica
+from pyhorde.crdt.joined import Joined
+from pyhorde.crdt.registers import Register
+from pyhorde.crdt.replica import Claimed, Replica
 
 __all__ = (
     "Claimed",

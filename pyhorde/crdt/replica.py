@@ -3,17 +3,24 @@
 Rules
 -----
 1. Each event has a dot (origin, seq); an origin uses each of its numbers once and alone removes its
-   own claims. A whole origin can be retired: its claims vanish and never return.
+   own claims. A whole origin can be retired: its claims vanish, and what others say of it is
+   refused until it is revived; then it is learned anew from its first event.
 2. ``vector[o] == n`` promises: every claim event of ``o`` up to ``n`` has been applied, and every
-   register ``o`` wrote up to ``n`` holds that value or a later one. Joining keeps the promise
-   because registers travel ahead of the segments that cover them, with the value that is current at
-   the sender, whoever wrote it.
+   register that an event of ``o`` up to ``n`` carries holds that value or a later one, or was
+   deleted later. Joining keeps the promise because registers travel ahead of the segments that
+   cover them, with the value that is current at the sender, whoever wrote it.
 3. A segment that starts after what is known is a gap: nothing of it is taken, the sender rewinds.
-4. A row is accepted only above the vector, so a removed claim cannot come back.
+4. A row is accepted only above the vector, so a removed claim cannot come back; a value that
+   is not here, of an event at or below the vector, was deleted, and does not come back either.
 5. Registers that arrived ahead of their segment are served like known ones: should their origin die
    before the segment gets anywhere, they would otherwise stay with those who have them.
-6. A segment of known events that does not list all removals is still read for what it says is dead:
-   the next piece of its transfer builds on that.
+6. Deletions of registers can be forgotten at any time. Five things keep replicas equal then: a
+   peer that has not seen a forgotten deletion is told which registers the sender holds at all, and
+   which with another value (that one the peer says again, as an own event, and any that the sender
+   has not seen and a forgotten deletion might have beaten); it is told so before
+   its vector rises, and tells others from then on; a deletion that beats a register of an event not
+   seen before is said again; so is a register that a forgotten deletion might have beaten; and who
+   drops an origin whose deletions may have been forgotten says by an own event that there are such.
 
 The join is the pointwise maximum per origin and per register, hence commutative, associative and
 idempotent; loss is repaired by asking again with the own vector.
@@ -21,313 +28,308 @@ idempotent; loss is repaired by asking again with the own vector.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Final
 
-from pyhorde.crdt.delta import MAX_SEQ, MAX_STAMP, Delta, RegisterRow, Row, Segment
-from pyhorde.crdt.dots import Dot, Origin, Vector, behind
-from pyhorde.crdt.hlc import HybridClock
-from pyhorde.crdt.log import ROW_OVERHEAD, OriginLog
+from pyhorde.crdt.claims import SEQ_BITS
+from pyhorde.crdt.delta import MAX_SEQ, MAX_STAMP, Delta, Name, Piece
+from pyhorde.crdt.dots import Dot, Origin, Vector
+from pyhorde.crdt.joining import Joining
+from pyhorde.crdt.log import OriginLog
+from pyhorde.crdt.registers import Register, Stable
+from pyhorde.crdt.rows import label_of, stored_as
+from pyhorde.crdt.store import Claimed, dots_of
+from pyhorde.crdt.transfer import (
+    CHUNK_ROWS,
+    DEFAULT_CHUNK_BYTES,
+    ROW_OVERHEAD,
+    answer,
+    register_rows,
+)
 
-DEFAULT_CHUNK_BYTES = 256 * 1024
+__all__ = ["CHUNK_ROWS", "DEFAULT_CHUNK_BYTES", "Claimed", "Replica"]
 
-
-class Claimed(NamedTuple):
-    """One claim of a key: who says it (the dot's origin) and what it says."""
-
-    key: str
-    dot: Dot
-    value: bytes
-
-
-class Register(NamedTuple):
-    """A register's current value (None: deleted) with its order ``(rank, stamp, dot.origin)``."""
-
-    rank: int
-    stamp: int
-    dot: Dot
-    value: bytes | None
-
-    @property
-    def order(self) -> tuple[int, int, Origin]:
-        return self.rank, self.stamp, self.dot.origin
+KEPT_RETIRED: Final = 10_000
+"""So many retired origins are remembered."""
 
 
-@dataclass(slots=True)
-class Joined:
-    """What a join changed: keys with other claims than before, registers with another value."""
-
-    keys: set[str] = field(default_factory=set)
-    registers: set[tuple[str, str]] = field(default_factory=set)
-    gaps: list[Origin] = field(default_factory=list)
-    skewed: int = 0
-
-    def __bool__(self) -> bool:
-        return bool(self.keys or self.registers)
-
-
-class Replica:
+class Replica(Joining):
     """The state of one origin, with all it knows of the others."""
-
-    def __init__(self, origin: Origin, max_skew: float = 0.5) -> None:
-        self.origin = origin
-        self.clock = HybridClock(max_skew)
-        self._logs: dict[Origin, OriginLog] = {}
-        self._claims: dict[str, dict[Dot, bytes]] = {}
-        self._tables: dict[str, dict[str, Register]] = {}
-        self._own = self._log(origin)
-
-    # ---- reading -----------------------------------------------------------------------------
-
-    @property
-    def seq(self) -> int:
-        """The number of own events so far."""
-        return self._own.seq
-
-    @property
-    def vector(self) -> dict[Origin, int]:
-        """How far each origin is known (a copy)."""
-        return {origin: log.seq for origin, log in self._logs.items()}
-
-    def known(self, origin: Origin) -> int:
-        """How far this origin is known."""
-        log = self._logs.get(origin)
-        return log.seq if log is not None else 0
-
-    def claims(self, key: str) -> list[Claimed]:
-        """Every live claim of the key, in no particular order."""
-        return [Claimed(key, dot, value) for dot, value in self._claims.get(key, {}).items()]
-
-    def keys(self) -> Iterator[str]:
-        """Every key with a live claim."""
-        return iter(self._claims)
-
-    def claims_of(self, origin: Origin) -> list[Claimed]:
-        """The live claims of one origin, oldest first."""
-        log = self._logs.get(origin)
-        rows = log.rows.values() if log else ()
-        return [Claimed(row.key, Dot(origin, row.seq), row.value) for row in rows]
-
-    def register(self, table: str, key: str) -> Register | None:
-        """The register, deleted or not; None if nobody ever wrote it."""
-        return self._tables.get(table, {}).get(key)
-
-    def table(self, table: str) -> Mapping[str, Register]:
-        """All registers of a table, deletions included (do not change it)."""
-        return self._tables.get(table, {})
-
-    def snapshot(self) -> tuple[object, object]:
-        """A canonical value, equal on two replicas exactly when their states are."""
-        claims = sorted((k, d, v) for k, held in self._claims.items() for d, v in held.items())
-        registers = sorted(
-            (table, key, reg.order, reg.value is not None, reg.value or b"")
-            for table, rows in self._tables.items()
-            for key, reg in rows.items()
-        )
-        return claims, registers
 
     # ---- writing (each one own event) --------------------------------------------------------
 
-    def add(self, key: str, value: bytes) -> Dot:
+    def add(self, key: str, value: bytes | None, *, table: str = "", label: bytes = b"") -> Dot:
         """Claim a key. Other claims of it, own or foreign, stay."""
-        self._own.seq += 1
-        row = Row(self._own.seq, key, value)
-        self._add(self._own, row, Joined())
-        return Dot(self.origin, row.seq)
+        own = self._own
+        own.seq += 1
+        if label:
+            label = own.shelf(table).labels.shared(label)
+        own.put(table, own.seq, key, stored_as(label, value))
+        self.index(table).add(key, own.index << SEQ_BITS | own.seq)
+        return Dot(self.origin, own.seq)
+
+    def add_all(self, keys: list[str], *, table: str = "", label: bytes = b"") -> range:
+        """Claim many keys, without values, as so many events; returns their numbers.
+
+        At most ``CHUNK_ROWS`` at once are fast and hold up nothing.
+        """
+        own = self._own
+        start = own.seq + 1
+        piece = Piece(table, start, None, list(keys), [(len(keys), label)], None)
+        if keys:
+            self._take_in(own, piece, piece.run())
+            own.seq += len(keys)
+        return range(start, own.seq + 1)
 
     def remove(self, dot: Dot) -> None:
         """Withdraw an own claim. Raises ``ValueError`` for a foreign one; no-op when gone."""
         self._check_own(dot)
-        if dot.seq in self._own.rows:
+        if self._own.get(dot.seq) is not None:
             self._own.seq += 1
             self._kill_own(dot.seq)
 
-    def replace(self, dot: Dot, value: bytes) -> Dot:
-        """Withdraw an own live claim and claim its key anew, as one event."""
+    def replace(self, dot: Dot, value: bytes | None) -> Dot:
+        """Withdraw an own live claim and claim its key anew, as one event; the label stays."""
         self._check_own(dot)
-        row = self._own.rows.get(dot.seq)
+        row = self._own.get(dot.seq)
         if row is None:
             raise ValueError(f"{dot} is not live")
-        self._own.seq += 1
+        table, key, stored = row
+        own = self._own
+        own.seq += 1
+        own.put(table, own.seq, key, stored_as(label_of(stored), value))
+        self.index(table).add(key, own.index << SEQ_BITS | own.seq)
         self._kill_own(dot.seq)
-        self._add(self._own, Row(self._own.seq, row.key, value), Joined())
-        return Dot(self.origin, self._own.seq)
+        return Dot(self.origin, own.seq)
 
-    def put(self, table: str, key: str, value: bytes | None, wall: float, rank: int = 0) -> bool:
-        """Write a register (None deletes); it beats every value seen here of the same rank.
+    def put(
+        self,
+        table: str,
+        key: str,
+        value: bytes | None,
+        wall: float,
+        rank: int = 0,
+        note: bytes = b"",
+    ) -> bool:
+        """Write a register (None deletes, and leaves a ``note`` for as long as it is remembered).
 
-        False, and nothing is written, when the register already holds a higher rank: ``rank`` is
-        a fencing token that keeps a superseded writer from overwriting its successor.
+        It beats every value seen here of the same rank. False, and nothing is written, when the
+        register already holds a higher rank: ``rank`` is a fencing token that keeps a superseded
+        writer from overwriting its successor. Who deletes with a rank must remember it longer than
+        the replica may: nobody may write a rank below one that they have seen of that register.
         """
         current = self.register(table, key)
         if not 0 <= rank < MAX_SEQ or (current is not None and current.rank > rank):
             return False
-        stamp = self.clock.tick(wall, at_least=current.stamp + 1 if current else 0)
+        least = current.stamp if current is not None else -1
+        if current is None or self._registers.is_doubtful(table, current):
+            least = max(least, self.marks.get(f"stamp/{table}", -1))
+        stamp = self.clock.tick(wall, at_least=least + 1)
         if stamp >= MAX_STAMP:
             return False
         self._own.seq += 1
-        self._set(table, key, Register(rank, stamp, Dot(self.origin, self._own.seq), value))
+        dot = Dot(self.origin, self._own.seq)
+        deleted = value is None
+        new = Register(rank, stamp, self.origin, dot, note if value is None else value, deleted)
+        self._set((table, key), new)
         return True
 
-    def retire(self, origin: Origin) -> set[str]:
-        """Drop an origin's claims for good; its registers stay. Returns the keys concerned."""
-        log = self._log(origin)
-        log.retired = True
-        changed = Joined()
-        for seq in list(log.rows):
-            self._kill(log, seq, changed)
-        log.kills.clear()
-        return changed.keys
+    # ---- origins that are gone ---------------------------------------------------------------
+
+    def carries(self, origin: Origin) -> bool:
+        """Whether the current value of any register is an event of this origin."""
+        log = self._logs.get(origin)
+        return log is not None and log.carries
+
+    def retire(self, origin: Origin) -> None:
+        """Drop an origin's claims at once, and refuse what others say of it until it is revived.
+
+        Its registers stay; those that no other origin carries are own events from now on. What is
+        left of its rows is taken apart by :meth:`sweep`.
+        """
+        if origin == self.origin or origin in self.retired:
+            return
+        log = self._logs.get(origin)
+        self.retired[origin] = max(self.known(origin), self._seen.pop(origin, 0))
+        if log is not None:
+            for name, dot in log.registers(0):
+                self._carry_on(name, dot)
+            self._pass_on(origin, log.register_floor)
+            self._discard(log)
+        while len(self.retired) > KEPT_RETIRED:
+            oldest = next(iter(self.retired))
+            del self.retired[oldest]
+            self._floors.pop(oldest, None)
+
+    def revive(self, origin: Origin) -> None:
+        """Hear this origin again, from its first event on."""
+        known = self.retired.pop(origin, None)
+        if known is not None:
+            self._seen[origin] = known
+
+    def forget(self, origin: Origin) -> None:
+        """Learn anew all that this origin claims (its copy here was found wrong)."""
+        log = self._logs.get(origin)
+        if log is not None and origin != self.origin:
+            self._seen[origin] = max(log.seq, self._seen.get(origin, 0))
+            names = log.registers(0)
+            self._discard(log)
+            self._log(origin).register_floor = log.register_floor
+            for name, dot in names:
+                self._log(origin).carry(name, dot.seq)
+
+    def sweep(self) -> tuple[str, list[str]] | None:
+        """Take apart some rows of a dropped origin: their table and keys; None when all is done.
+
+        One step holds up nothing, however many rows there are.
+        """
+        while self._dying:
+            log = self._dying[-1]
+            for table, shelf in log.shelves.items():
+                run = shelf.rows.take()
+                if run is not None:
+                    self._tables[table].drop_all(run.keys, dots_of(log, run))
+                    return table, run.keys
+            self._dying.pop()
+            del self._by_index[log.index]
+        return None
+
+    def _carry_on(self, name: Name, dot: Dot) -> None:
+        """Without this event: as an own one, unless another carries the register, too."""
+        if len(self._registers.carriers(name)) > 1:
+            self._drop_carrier(name, dot)
+        else:
+            self._say_again(name)
+
+    def _drop_carrier(self, name: Name, dot: Dot) -> None:
+        self._registers.carry(name, self._registers.carriers(name) - {dot})
+        self._logs[dot.origin].drop_register(dot.seq)
+        if dot.origin == self.origin:
+            self._overwritten[dot.seq] = name
+
+    def _discard(self, log: OriginLog) -> None:
+        del self._logs[log.origin]
+        self._dying.append(log)
+
+    # ---- deletions ---------------------------------------------------------------------------
+
+    def deleted(self) -> list[tuple[Name, Register]]:
+        """All deletions that are remembered, the oldest here first."""
+        table = self._registers.table
+        return [((of, key), table(of)[key]) for of, key in self._registers.deleted]
+
+    def forget_deletions(
+        self, which: Iterable[tuple[Name, Register]], stable: Stable | None = None
+    ) -> int:
+        """Forget these, unless they have been overwritten since; returns how many were forgotten.
+
+        Safe at any time (rule 6), and cheap once everybody has seen them: ``stable`` says who has.
+        """
+        gone: set[Name] = set()
+        for (table, key), register in which:
+            current = self.register(table, key)
+            if current is None or not current.deleted or current.order != register.order:
+                continue
+            name = (table, key)
+            for origin, seq in self._registers.carriers(name):
+                log = self._log(origin)
+                log.register_floor = max(log.register_floor, seq)
+            self._unlink(name)
+            self._registers.forget(name)
+            self.mark(f"stamp/{table}", current.stamp)
+            gone.add(name)
+        if gone:
+            self._gone(gone)
+            self._heed(stable)
+        return len(gone)
+
+    def _heed(self, stable: Stable | None) -> None:
+        """What is written by one who has seen all that was forgotten here need not be doubted."""
+        events, heeding = stable or Stable({}, {})
+        logs = self._logs.items()
+        known = all(log.register_floor <= events.get(origin, 0) for origin, log in logs)
+        self._registers.heed(heeding, all_of_them=known)
+
+    def forget_removals(self, vector: Vector) -> None:
+        """Everybody has seen these events: forget which rows they removed."""
+        for origin, log in self._logs.items():
+            log.kills.forget(min(vector.get(origin, 0), log.seq))
+
+    def forget_overwritten(self, seq: int) -> None:
+        """Everybody who is pushed to has seen own events up to ``seq``."""
+        self._push_floor = max(self._push_floor, min(seq, self._own.seq))
+        if self._overwritten:
+            self._overwritten = {at: n for at, n in self._overwritten.items() if at > seq}
 
     # ---- replication -------------------------------------------------------------------------
 
-    def deltas_for(self, vector: Vector, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> list[Delta]:
-        """All that a replica with this vector lacks, in the order to send it; empty if nothing.
+    @property
+    def covers(self) -> dict[Origin, int]:
+        """How far the registers of each origin are known, retired ones included."""
+        vector = self.vector
+        for known in (self.retired, self._seen):
+            for origin, seq in known.items():
+                vector[origin] = max(vector.get(origin, 0), seq)
+        return vector
 
-        When one of these deltas is lost, those after it must not be joined either.
+    def answer(
+        self, vector: Vector, chunk_bytes: int = DEFAULT_CHUNK_BYTES, asker: Origin = ""
+    ) -> Iterator[Delta]:
+        """All that ``asker``, a replica with this vector, lacks, in the order to send it.
+
+        When one of these deltas is lost, those after it must not be joined either. Each is made
+        when it is asked for; what is written meanwhile is not waited for.
         """
-        origins = behind(vector, self.vector)
-        rows = [
-            row
-            for log in self._logs.values()
-            for row in self._register_rows(log, vector.get(log.origin, 0))
-        ]
-        segments = [
-            segment
-            for origin in origins
-            for segment in self._logs[origin].segments(vector.get(origin, 0), chunk_bytes)
-        ]
-        return _packed(rows, segments, chunk_bytes)
+        return answer(self, self._logs, vector, chunk_bytes, asker)
+
+    def all_registers(self, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> Iterator[Delta]:
+        """Every register, whoever may know it already."""
+        for rows in register_rows(self, [(name, None) for name in self.registers()], chunk_bytes):
+            yield Delta(registers=rows)
+
+    def deltas_for(self, vector: Vector, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> list[Delta]:
+        """The whole :meth:`answer`; empty if nothing is lacking."""
+        return list(self.answer(vector, chunk_bytes))
+
+    def can_push(self, frm: int) -> bool:
+        """Whether own events suffice for one who knows them up to ``frm``, or it must ask."""
+        own = self._own
+        floor = max(own.kills.floor, own.register_floor, self._push_floor)
+        return frm == own.seq or floor <= frm
+
+    def own_delta(self, frm: int, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> Delta:
+        """The next of what this origin did after its event ``frm``, for one who knows that much.
+
+        How far it goes says its only segment.
+        """
+        own = self._own
+        to = min(own.seq, frm + CHUNK_ROWS)
+        names = self._touched(frm, to)
+        while to - frm > 1 and self._weight(names) + own.weight(frm, to) > chunk_bytes:
+            to = frm + (to - frm) // 2
+            names = self._touched(frm, to)
+        rows = [row for name, dot in names if (row := self.row_of(name, dot))]
+        return Delta(registers=tuple(rows), segments=(own.segment(frm, to),))
 
     def own_deltas(self, frm: int, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> list[Delta]:
-        """What this origin itself did after its event ``frm``, for a push to one who knows it."""
-        if frm >= self._own.seq:
-            return []
-        rows = self._register_rows(self._own, frm)
-        rows += [
-            self._register_row(table, key)
-            for (table, key), seq in self._own.superseded.items()
-            if seq > frm
-        ]
-        return _packed(rows, self._own.segments(frm, chunk_bytes), chunk_bytes)
+        """All that this origin did after its event ``frm``."""
+        deltas: list[Delta] = []
+        while frm < self._own.seq:
+            deltas.append(self.own_delta(frm, chunk_bytes))
+            frm = deltas[-1].segments[0].to
+        return deltas
 
-    def join(self, delta: Delta, wall: float) -> Joined:
-        """Take in what another replica sent. Never raises for a well-formed delta."""
-        changed = Joined()
-        for row in delta.registers:
-            self._join_register(row, wall, changed)
-        for segment in delta.segments:
-            self._join_segment(segment, changed)
-        return changed
+    def _touched(self, frm: int, to: int) -> list[tuple[Name, Dot]]:
+        """Registers that own events in ``(frm, to]`` wrote, whoever carries them now."""
+        names = dict(self._own.registers(frm, to))
+        overwritten = self._overwritten.items()
+        names |= {
+            name: Dot(self.origin, at)
+            for at, name in overwritten
+            if frm < at <= to and name not in names
+        }
+        return list(names.items())
 
-    def _join_register(self, row: RegisterRow, wall: float, changed: Joined) -> None:
-        new = Register(row.rank, row.stamp, Dot(row.origin, row.seq), row.value)
-        current = self.register(row.table, row.key)
-        if current is not None and current.order >= new.order:
-            return
-        if not self.clock.observe(row.stamp, wall):
-            changed.skewed += 1
-        self._set(row.table, row.key, new)
-        changed.registers.add((row.table, row.key))
-
-    def _join_segment(self, segment: Segment, changed: Joined) -> None:
-        if segment.origin == self.origin:
-            return
-        log = self._log(segment.origin)
-        if segment.to <= log.seq and segment.complete:
-            return
-        if segment.frm > log.seq:
-            changed.gaps.append(segment.origin)
-            return
-        if not log.retired:
-            self._join_rows(log, segment, changed)
-        log.advance(segment.to)
-
-    def _join_rows(self, log: OriginLog, segment: Segment, changed: Joined) -> None:
-        known = log.seq
-        listed = {row.seq for row in segment.rows}
-        for seq in log.live_between(segment.frm, min(known, segment.to)):
-            if seq not in listed:
-                self._kill(log, seq, changed)
-        if segment.live is not None:
-            alive = set(segment.live)
-            for seq in [s for s in log.rows if s <= segment.frm and s not in alive]:
-                self._kill(log, seq, changed)
-        for at, seq in segment.kills:
-            self._kill(log, seq, changed)
-            if at > known:
-                log.remember_kill(at, seq)
-        if not segment.complete and segment.to > known:
-            log.kills.clear()
-            log.floor = segment.to
-        for row in segment.rows:
-            if row.seq > known:
-                self._add(log, row, changed)
-
-    # ---- the two indexes ---------------------------------------------------------------------
-
-    def _log(self, origin: Origin) -> OriginLog:
-        log = self._logs.get(origin)
-        if log is None:
-            log = self._logs[origin] = OriginLog(origin)
-        return log
-
-    def _check_own(self, dot: Dot) -> None:
-        if dot.origin != self.origin:
-            raise ValueError(f"{dot} belongs to another origin; only {dot.origin} may remove it")
-
-    def _add(self, log: OriginLog, row: Row, changed: Joined) -> None:
-        log.rows[row.seq] = row
-        self._claims.setdefault(row.key, {})[Dot(log.origin, row.seq)] = row.value
-        changed.keys.add(row.key)
-
-    def _kill(self, log: OriginLog, seq: int, changed: Joined) -> None:
-        row = log.rows.pop(seq, None)
-        if row is None:
-            return
-        held = self._claims[row.key]
-        del held[Dot(log.origin, seq)]
-        if not held:
-            del self._claims[row.key]
-        changed.keys.add(row.key)
-
-    def _kill_own(self, seq: int) -> None:
-        self._kill(self._own, seq, Joined())
-        self._own.remember_kill(self._own.seq, seq)
-
-    def _set(self, table: str, key: str, new: Register) -> None:
-        old = self._tables.setdefault(table, {}).get(key)
-        if old is not None and old.dot.origin != new.dot.origin:
-            self._log(old.dot.origin).forget_register((table, key))
-            if old.dot.origin == self.origin:
-                self._own.superseded[table, key] = old.dot.seq
-        self._tables[table][key] = new
-        self._log(new.dot.origin).note_register((table, key), new.dot.seq)
-        if new.dot.origin == self.origin:
-            self._own.superseded.pop((table, key), None)
-
-    def _register_rows(self, log: OriginLog, after: int) -> list[RegisterRow]:
-        names = log.registers if log.seq > after else log.early
-        return [self._register_row(*name) for name in names if log.registers[name] > after]
-
-    def _register_row(self, table: str, key: str) -> RegisterRow:
-        reg = self._tables[table][key]
-        return RegisterRow(table, key, reg.rank, reg.stamp, reg.dot.origin, reg.dot.seq, reg.value)
-
-
-def _packed(rows: list[RegisterRow], segments: list[Segment], chunk_bytes: int) -> list[Delta]:
-    """Registers first, then segments, in deltas of about ``chunk_bytes``."""
-    deltas: list[Delta] = []
-    chunk: list[RegisterRow] = []
-    size = 0
-    for row in rows:
-        chunk.append(row)
-        size += len(row.table) + len(row.key) + len(row.value or b"") + 4 * ROW_OVERHEAD
-        if size > chunk_bytes:
-            deltas.append(Delta(registers=tuple(chunk)))
-            chunk, size = [], 0
-    if not segments:
-        return deltas + ([Delta(registers=tuple(chunk))] if chunk else [])
-    deltas.append(Delta(tuple(chunk), (segments[0],)))
-    return deltas + [Delta(segments=(segment,)) for segment in segments[1:]]
+    def _weight(self, names: Iterable[tuple[Name, Dot]]) -> int:
+        found = (self.register(*name) for name, _ in names)
+        return sum(len(register.value) + ROW_OVERHEAD for register in found if register)

@@ -133,6 +133,7 @@ class Conflicts:
         names = self._parts.names
         mine = [copy for copy in names.copies(cell.name) if copy.boot == self._parts.boot]
         names.forget(cell.name, [] if keep_copy else mine)
+        await self._parts.keys.release_process(cell.name)
         names.release(names.own_claims(cell.name))
         cell.end(NotHere(cell.name, self._parts.config.name))
         log.info("yielded", extra={"fields": {"name": cell.name, "reason": reason}})

@@ -87,7 +87,7 @@ class Copies:
     def _read(self, name: str, boot: str) -> None:
         register = self._replica.register(STATES, f"{boot}/{name}")
         kept = self._of.setdefault(name, {})
-        if register is not None and register.value:
+        if register is not None and not register.deleted and register.value:
             kept[boot] = _Kept(boot, register)
         else:
             kept.pop(boot, None)

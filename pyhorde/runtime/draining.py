@@ -86,6 +86,7 @@ class Drain:
         except Exception as error:
             fields = {"name": cell.name, "error": str(error)}
             log.exception("hand_over_failed", extra={"fields": fields})
+        await self._supervisor.release_keys(cell)
         self._parts.names.release(self._parts.names.own_claims(cell.name))
         cell.end(NotHere(cell.name, self._parts.config.name))
         self._supervisor.remove(cell)

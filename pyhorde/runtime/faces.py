@@ -89,7 +89,7 @@ class SupervisorFace:
 
     def count_children(self) -> int:
         """How many there are."""
-        return len(self._parts.names.processes())
+        return self._parts.names.process_count()
 
     async def wait_for_quorum(self, timeout: float, members: int | None = None) -> None:
         """Wait until ``members`` nodes are alive.

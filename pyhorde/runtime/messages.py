@@ -62,6 +62,17 @@ class YieldRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyQuestion:
+    """Which of your claims of keys, by their events, are still there? One byte for each."""
+
+    tag: ClassVar[int] = 25
+    lane: ClassVar[Lane] = Lane.CALL
+    id: int
+    table: str
+    seqs: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """The answer to request ``id``: bytes, or an error as plain data."""
 
@@ -72,4 +83,4 @@ class Reply:
     error: list[Any] | None
 
 
-RUNTIME_MESSAGES = (CallRequest, CastMessage, StartRequest, YieldRequest, Reply)
+RUNTIME_MESSAGES = (CallRequest, CastMessage, StartRequest, YieldRequest, KeyQuestion, Reply)

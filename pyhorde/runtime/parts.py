@@ -9,6 +9,8 @@ from pyhorde.cluster.cluster import Cluster
 from pyhorde.cluster.codec import Codec
 from pyhorde.cluster.placement import Placement
 from pyhorde.config import NodeConfig
+from pyhorde.runtime.events import Events
+from pyhorde.runtime.keys import Keys
 from pyhorde.runtime.names import Names
 from pyhorde.runtime.offers import Offers
 from pyhorde.runtime.requests import Requests
@@ -23,6 +25,8 @@ class Parts:
     world: World
     cluster: Cluster
     names: Names
+    keys: Keys
+    events: Events
     offers: Offers
     codec: Codec
     requests: Requests

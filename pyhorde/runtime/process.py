@@ -82,6 +82,11 @@ def cast(method: F) -> F:
     return _marked(method, "cast")
 
 
+def is_remote(method: Any) -> bool:
+    """Whether this is a method that was marked ``@call`` or ``@cast``."""
+    return hasattr(method, _MARK)
+
+
 def _marked(method: F, kind: str) -> F:
     if not callable(method):
         raise TypeError(f"@{kind} marks methods, not {method!r}")

@@ -1,9 +1,9 @@
 """The records that decide: a name's spec, its claims, and its saved state. Pure data.
 
-*Spec* (a register): what should run under the name; or *Ended*: nothing, and how far its epochs
-went. *Claim* (an OR-map row): who says that they run it, at which epoch. *StateRecord* (a
-register): a copy of what it remembers, one for each boot that ran it and has not been taken over
-from. Specs and states outlive nodes; a claim dies with the boot that made it.
+*Spec* (a register): what should run under the name; when it is deleted, *Ended* is the note it
+leaves: how far the epochs went. *Claim* (an OR-map row): who says that they run it, at which epoch.
+*StateRecord* (a register): a copy of what it remembers, one for each boot that ran it and has not
+been taken over from. Specs and states outlive nodes; a claim dies with the boot that made it.
 
 A name has *lives*, numbered from 1: each start after an end begins the next. All three records say
 which life they belong to, and what is ranked by it cannot be undone by an earlier one: the end of a
@@ -43,6 +43,16 @@ def check_name(name: Any) -> str:
     return name
 
 
+def check_names(names: list[str]) -> None:
+    """Check many at once. Raises ``InvalidName`` for the first that cannot be one."""
+    if not names or (set(map(type, names)) == {str} and all(map(str.isascii, names))):
+        sizes = set(map(len, names))
+        if not sizes or (min(sizes) >= 1 and max(sizes) <= MAX_NAME_BYTES):
+            return
+    for name in names:
+        check_name(name)
+
+
 class Life(NamedTuple):
     """One life of a name; ``start_id`` tells apart two that began at once in a split cluster."""
 
@@ -51,7 +61,7 @@ class Life(NamedTuple):
 
 
 FIRST_LIFE: Final = Life(1, "")
-MAX_LIFE: Final = 2**20
+MAX_LIFE: Final = 2**40
 MAX_EPOCH: Final = 2**32
 
 
@@ -118,19 +128,14 @@ def _spec(fields: list[Any], life: Life) -> Spec:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One node's word that it runs a process, or holds a key for one.
+    """One node's word that it runs the process of this name."""
 
-    ``process`` is the process's name: for a process's own claim that is the key itself.
-    """
-
-    key: str
+    name: str
     dot: Dot
     epoch: int
     node: str
-    process: str
     type: str
     life: Life
-    value: bytes | None
 
     @property
     def boot(self) -> str:
@@ -139,30 +144,24 @@ class Claim:
 
     @property
     def rank(self) -> tuple[int, str]:
-        """Of two claims of one key the higher rank lives: (epoch, side identity)."""
+        """Of two claims of one name the higher rank lives: (epoch, side identity)."""
         return self.epoch, self.dot.origin
-
-    @property
-    def is_process(self) -> bool:
-        """Whether this is a process's own name."""
-        return self.process == self.key
 
 
 def encode_claim(claim: Claim) -> bytes:
     """A claim's value, for the OR-map."""
-    head = [claim.epoch, claim.node, claim.process, claim.type]
-    return _pack([*head, *claim.life, claim.value])
+    return _pack([claim.epoch, claim.node, claim.type, *claim.life])
 
 
-def decode_claim(key: str, dot: Dot, data: bytes) -> Claim | None:
+def decode_claim(name: str, dot: Dot, data: bytes) -> Claim | None:
     """The claim again; None when it cannot be read."""
     fields = _unpack(data)
-    if not _fits(fields, (int, str, str, str, int, str, (bytes, type(None)))):
+    if not _fits(fields, (int, str, str, int, str)):
         return None
-    epoch, node, process, type_name, number, start_id, value = fields
+    epoch, node, type_name, number, start_id = fields
     if not _in_range(number, epoch):
         return None
-    return Claim(key, dot, epoch, node, process, type_name, Life(number, start_id), value)
+    return Claim(name, dot, epoch, node, type_name, Life(number, start_id))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,40 +1,55 @@
-"""The registry as users see it: keys for processes, and metadata. Reads are local, without I/O."""
+"""The registries as users see them: keys for processes, and metadata.
+
+Reads are local, without I/O. Writes take effect here at once and reach the others within
+milliseconds; whoever must be sure awaits what ``register`` returned, or ``flush``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final
 
 from pyhorde.cluster.codec import MAX_META_BYTES
-from pyhorde.errors import NameNotFound, NameTaken, NotOwner
+from pyhorde.errors import ConfigError, InvalidName, NameNotFound, NameTaken, NotOwner
 from pyhorde.runtime.cell import Cell
+from pyhorde.runtime.keyed import Entry, Keyed, Owner, Registration
+from pyhorde.runtime.keys import DUPLICATE, UNIQUE, Held
 from pyhorde.runtime.parts import Parts
-from pyhorde.runtime.process import Process
-from pyhorde.runtime.record import META, Claim, check_name
-from pyhorde.runtime.ref import Ref
+from pyhorde.runtime.record import META, check_name, check_names
+from pyhorde.runtime.ref import Caller
+
+__all__ = ["Entry", "Groups", "Registration", "Registries", "Registry"]
+
+MAX_REGISTRY_BYTES: Final = 200
+"""The longest name of a registry."""
+_new = tuple.__new__
+BATCH: Final = 4096
+"""Keys that ``register_many`` registers in one step."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One key: the process that holds it (by name), the node it runs on, and the key's value."""
+class Groups(Keyed):
+    """A registry with duplicate keys: any number of processes hold a key, each any number of times.
 
-    key: str
-    value: Any
-    process: str
-    node: str
+    The processes of one key are a group: find them with ``lookup``, reach them with ``dispatch``.
+    """
+
+    def register(self, key: str, value: Any, process: Owner) -> Registration:
+        """Give a process of this node one more entry; it goes when the process ends."""
+        check_name(key)
+        cell = self._local(process)
+        self._table.claim(key, cell.name, self._encode(key, value))
+        return self._registered(key, value, cell.name)
+
+    def lookup(self, key: str) -> list[Entry]:
+        """All entries of a key."""
+        return self._of(key)
 
 
-class Registry:
-    """``node.registry``."""
+class Registry(Keyed):
+    """A registry with unique keys; the default one, ``node.registry``, also has metadata."""
 
-    def __init__(self, parts: Parts, cells: dict[str, Cell]) -> None:
-        self._parts = parts
-        self._cells = cells
-
-    # ---- keys --------------------------------------------------------------------------------
-
-    def register(self, key: str, value: Any, process: Process | Ref[Any] | str) -> Entry:
+    def register(self, key: str, value: Any, process: Owner) -> Registration:
         """Give a process of this node one more key, with a value; it goes when the process ends.
 
         Registering a key that the process holds already gives it the new value. Raises
@@ -43,74 +58,122 @@ class Registry:
         wherever the process goes.
         """
         check_name(key)
-        cell, names = self._local(process), self._parts.names
-        holder, data = names.holder(key), self._encode(key, value)
-        if holder in names.own_claims(cell.name) and key != cell.name:
-            names.update(holder, value=data)
-        elif holder is not None or names.spec(key) is not None or key == cell.name:
-            raise NameTaken(key, holder.node if holder is not None else "")
+        cell, data = self._local(process), self._encode(key, value)
+        self._check_no_name(key)
+        holder = self._table.holder(key)
+        if holder is None or self._is_left_behind(holder, cell):
+            self._table.claim(key, cell.name, data)
+        elif holder.process == cell.name:
+            self._table.update(holder, data)
         else:
-            names.claim(key, cell.epoch, cell.name, cell.type_name, cell.life, data)
-        return Entry(key, value, cell.name, self._parts.config.name)
+            raise NameTaken(key, holder.node)
+        return self._registered(key, value, cell.name)
 
-    def unregister(self, key: str, process: Process | Ref[Any] | str) -> bool:
-        """Take a key back from its process; False when the process does not hold it.
+    async def register_many(self, keys: Iterable[str] | Mapping[str, Any], process: Owner) -> int:
+        """Give a process of this node many keys at once (a mapping: with values).
 
-        A process's own name cannot be taken from it.
+        All or none: raises ``NameTaken`` for the first that somebody holds already, this process
+        included. Lets other work through now and then; returns how many there were.
         """
+        values = keys if isinstance(keys, Mapping) else None
+        wanted = list(keys)
+        check_names(wanted)
         cell = self._local(process)
-        mine = [c for c in self._parts.names.own_claims(cell.name) if c.key == key]
-        claims = [claim for claim in mine if not claim.is_process]
-        self._parts.names.release(claims)
-        return bool(claims)
+        batches = [wanted[start : start + BATCH] for start in range(0, len(wanted), BATCH)]
+        coded: dict[str, bytes | None] = {}
+        for some in batches:
+            self._check_free(some, cell)
+            if values is not None:
+                coded.update((key, self._encode(key, values[key])) for key in some)
+            await asyncio.sleep(0)
+        if len(set(wanted)) < len(wanted):
+            raise NameTaken(_first_repeated(wanted), self._parts.config.name)
+        before, instance = self._parts.names.seq, cell.process
+        try:
+            for some in batches:
+                self._check_free(some, cell)
+                gone = instance is not None and cell.process is not instance
+                if gone or self._local(process) is not cell:
+                    raise NameNotFound(cell.name)
+                if values is None:
+                    self._table.claim_all(some, cell.name)
+                else:
+                    for key in some:
+                        self._table.claim(key, cell.name, coded[key])
+                await asyncio.sleep(0)
+        except BaseException:
+            self._take_back(wanted, cell.name, before)
+            raise
+        return len(wanted)
+
+    def _take_back(self, keys: list[str], process: str, since: int) -> None:
+        """Withdraw these keys as far as they were registered after an own event."""
+        mine = (held for key in keys for held in self._own(key, process))
+        self._table.release([held for held in mine if held.dot.seq > since])
 
     def lookup(self, key: str) -> Entry | None:
         """Who holds the key; None for nobody."""
-        claim = self._parts.names.holder(key)
-        return self._entry(claim) if claim is not None else None
-
-    def keys(self, process: Process | Ref[Any] | str) -> list[str]:
-        """All keys of a process, its name first."""
-        name = _name_of(process)
-        if self._parts.names.owner(name) is None:
-            return []
-        return [name, *self._parts.names.held(name)]
-
-    def select(self, prefix: str = "", where: Callable[[Entry], bool] | None = None) -> list[Entry]:
-        """Entries whose key starts with ``prefix`` and for which ``where`` holds, by key."""
-        found = [entry for entry in self._entries() if entry.key.startswith(prefix)]
-        chosen = found if where is None else [entry for entry in found if where(entry)]
-        return sorted(chosen, key=lambda entry: entry.key)
-
-    def count(self) -> int:
-        """How many keys are held."""
-        return self._parts.names.count()
+        if self._is_default and key in self._shown:
+            owner = self._names.owner(key)
+            if owner is not None:
+                return Entry(key, None, key, owner.node)
+        found = self._table.find(key)
+        if found is None:
+            return None
+        process, node, data = found
+        value = None if data is None else self._decode(key, data)
+        return _new(Entry, (key, value, process, node))  # half the time of Entry(...)
 
     def update_value(
-        self, key: str, process: Process | Ref[Any] | str, change: Callable[[Any], Any]
+        self, key: str, process: Owner, change: Callable[[Any], Any]
     ) -> tuple[Any, Any]:
         """Change the value of a key that this process holds; returns (new, old).
 
         Raises ``NotOwner`` for anyone else, ``NameNotFound`` when nobody holds it.
         """
         cell = self._local(process)
-        claim = self._parts.names.holder(key)
-        if claim is None:
-            raise NameNotFound(key)
-        if claim.process != cell.name or claim.boot != self._parts.boot:
-            raise NotOwner(key, claim.process)
-        old = self._entry(claim).value
+        held = self._table.holder(key)
+        if held is None:
+            owner = self._parts.names.owner(key) if self._is_default else None
+            raise NameNotFound(key) if owner is None else NotOwner(key, owner.node)
+        if held.process != cell.name or held.dot.origin != self._parts.boot:
+            raise NotOwner(key, held.process)
+        old = self._read(held).value
         new = change(old)
-        data = self._encode(key, new)
-        self._parts.names.update(claim, value=data)
+        self._table.update(held, self._encode(key, new))
         return new, old
+
+    def _check_no_name(self, key: str) -> None:
+        names = self._parts.names
+        if self._is_default and (names.spec(key) is not None or names.visible(key)):
+            owner = names.owner(key)
+            raise NameTaken(key, owner.node if owner is not None else "")
+
+    def _check_free(self, keys: list[str], cell: Cell) -> None:
+        if self._is_default and not self._parts.names.are_free(keys):
+            for key in keys:
+                self._check_no_name(key)
+        if not self._table.are_free(keys):
+            for key in keys:
+                holder = self._table.holder(key)
+                if holder is not None and not self._is_left_behind(holder, cell):
+                    raise NameTaken(key, holder.node)
+
+    def _is_left_behind(self, holder: Held, cell: Cell) -> bool:
+        """Whether the process itself held the key where it ran before it moved here."""
+        return holder.process == cell.name and holder.dot.origin != self._parts.boot
 
     # ---- metadata ----------------------------------------------------------------------------
 
     def put_meta(self, key: str, value: Any) -> None:
-        """Set a cluster-wide value (at most 64 KiB encoded); the last writer wins."""
+        """Set a cluster-wide value (at most 64 KiB encoded); the last writer wins.
+
+        Metadata belongs to the cluster, not to a registry: all registries see the same.
+        """
         check_name(key)
-        self._parts.names.put(META, key, self._encode(key, value))
+        data = self._parts.codec.encode(value, f"the value of {key!r}", MAX_META_BYTES)
+        self._parts.names.put(META, key, data)
+        self._parts.events.meta_changed([key])
 
     def meta(self, key: str, default: Any = None) -> Any:
         """The value, or ``default``."""
@@ -124,41 +187,52 @@ class Registry:
         if self._parts.names.get(META, key) is None:
             return False
         self._parts.names.put(META, key, None)
+        self._parts.events.meta_changed([key])
         return True
 
-    async def flush(self, timeout: float = 5.0) -> None:
-        """Return once every live member has all that this node wrote. Raises ``NotReplicated``."""
-        seq = self._parts.names.seq
-        await self._parts.cluster.replicated(seq, None, timeout, "what was written")
 
-    # ---- small things ------------------------------------------------------------------------
-
-    def _entries(self) -> Iterator[Entry]:
-        names = self._parts.names
-        for key in list(names.keys()):
-            claim = names.holder(key)
-            if claim is not None:
-                yield self._entry(claim)
-
-    def _entry(self, claim: Claim) -> Entry:
-        what = f"the value of {claim.key!r}"
-        codec = self._parts.codec
-        value = None if claim.value is None else codec.decode(claim.value, what)
-        return Entry(claim.key, value, claim.process, claim.node)
-
-    def _encode(self, key: str, value: Any) -> bytes:
-        return self._parts.codec.encode(value, f"the value of {key!r}", MAX_META_BYTES)
-
-    def _local(self, process: Process | Ref[Any] | str) -> Cell:
-        name = _name_of(process)
-        cell = self._cells.get(name)
-        if cell is not None:
-            return cell
-        owner = self._parts.names.owner(name)
-        if owner is None:
-            raise NameNotFound(name)
-        raise NotOwner(name, owner.node)
+def _first_repeated(keys: list[str]) -> str:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            return key
+        seen.add(key)
+    raise AssertionError("no key is there twice")
 
 
-def _name_of(process: Process | Ref[Any] | str) -> str:
-    return process if isinstance(process, str) else process.name
+class Registries:
+    """Every registry of one node, by name."""
+
+    def __init__(self, parts: Parts, cells: dict[str, Cell], caller: Caller) -> None:
+        self._parts = parts
+        self._cells = cells
+        self._caller = caller
+        self._unique: dict[str, Registry] = {}
+        self._groups: dict[str, Groups] = {}
+        self.default = Registry(parts, cells, caller, UNIQUE)
+
+    def unique(self, name: str) -> Registry:
+        """The registry of this name. Raises ``ConfigError`` when its keys are duplicate."""
+        self._check(name, DUPLICATE, self._groups)
+        if name not in self._unique:
+            table = UNIQUE + name
+            self._unique[name] = Registry(self._parts, self._cells, self._caller, table)
+        return self._unique[name]
+
+    def groups(self, name: str) -> Groups:
+        """The registry of this name. Raises ``ConfigError`` when its keys are unique."""
+        self._check(name, UNIQUE, self._unique)
+        if name not in self._groups:
+            table = DUPLICATE + name
+            self._groups[name] = Groups(self._parts, self._cells, self._caller, table)
+        return self._groups[name]
+
+    def _check(self, name: str, other: str, opened: Collection[str]) -> None:
+        size = len(check_name(name).encode())
+        if size > MAX_REGISTRY_BYTES:
+            problem = f"it takes {size} bytes; a registry's may take {MAX_REGISTRY_BYTES}"
+            raise InvalidName(name, problem)
+        if name in opened or self._parts.keys.table(other + name).count():
+            kind = "unique" if other == UNIQUE else "duplicate"
+            mend = f'open it with keys="{kind}", or choose another name'
+            raise ConfigError("registry", f"{name!r} has {kind} keys", mend)

@@ -49,6 +49,8 @@ class Cells(Protocol):
 
     def withdraw(self, cell: Cell) -> None: ...
 
+    async def release_keys(self, cell: Cell) -> None: ...
+
     def remove(self, cell: Cell) -> None: ...
 
     def durable(self, cell: Cell) -> Durable: ...
@@ -174,6 +176,7 @@ class Revival:
         self._supervisor.spawn(self._again(cell, delay, resume, answers), f"restart {cell.name}")
 
     async def _again(self, cell: Cell, delay: float, resume: Resume, answers: Answers) -> None:
+        await self._supervisor.release_keys(cell)
         await asyncio.sleep(delay)
         if self._supervisor.cells.get(cell.name) is cell and cell.phase is Phase.WAITING:
             await self._try(cell, resume, answers)

@@ -104,7 +104,7 @@ class Router:
         pause = FIRST_PAUSE
         while True:
             self._check_open()
-            owner = names.owner(name)
+            owner = self._owner(name)
             if owner is None and self._is_unknown(name):
                 raise NameNotFound(name)
             if owner is not None:
@@ -127,11 +127,11 @@ class Router:
         self, owner: Claim, method: str, arguments: bytes, request_id: str, deadline: float
     ) -> bytes:
         if owner.boot == self._parts.boot:
-            return await self._here(owner.key, method, arguments, request_id)
+            return await self._here(owner.name, method, arguments, request_id)
         left = max(0.0, deadline - self._parts.world.now())
         result = await self._parts.requests.ask(
             owner.boot,
-            lambda number: CallRequest(number, owner.key, method, arguments, request_id, left),
+            lambda number: CallRequest(number, owner.name, method, arguments, request_id, left),
         )
         return result or b""
 
@@ -144,7 +144,7 @@ class Router:
     async def _after_loss(self, owner: Claim, method: str, lost: StreamClosed) -> None:
         """Return when sending the same request again is safe. Raises ``Indeterminate``."""
         cluster = self._parts.cluster
-        spec = self._parts.names.spec(owner.key)
+        spec = self._parts.names.spec(owner.name)
         if spec is not None and spec.durability == "replicated":
             return
         while True:
@@ -155,7 +155,7 @@ class Router:
                 return
             if member is None or not member.present:
                 reason = f"node {owner.node!r} was lost during the call"
-                raise Indeterminate(owner.key, method, reason) from lost
+                raise Indeterminate(owner.name, method, reason) from lost
             self._check_open()
             await cluster.changed(LONGEST_PAUSE)
 
@@ -164,19 +164,31 @@ class Router:
         if self._parts.cluster.closed:
             raise NodeClosed(self._parts.config.name)
 
+    def _owner(self, name: str) -> Claim | None:
+        """Who runs the process of this name, or the one that holds this key."""
+        names = self._parts.names
+        owner = names.owner(name)
+        if owner is None and names.spec(name) is None:
+            held = self._parts.keys.default.holder(name)
+            owner = names.owner(held.process) if held is not None else None
+        return owner
+
     def _is_unknown(self, name: str) -> bool:
         """Whether nothing has this name; a node that has not joined yet cannot say so."""
-        return self._parts.names.spec(name) is None and self._parts.cluster.in_sync
+        if not self._parts.cluster.in_sync or self._parts.names.spec(name) is not None:
+            return False
+        held = self._parts.keys.default.holder(name)
+        return held is None or self._parts.names.spec(held.process) is None
 
     def _cast_now(self, name: str, method: str, arguments: bytes) -> bool:
-        owner = self._parts.names.owner(name)
+        owner = self._owner(name)
         if owner is None:
             if self._is_unknown(name):
                 raise NameNotFound(name)
             return False
         if owner.boot != self._parts.boot:
-            return self._parts.cluster.send(owner.boot, CastMessage(name, method, arguments))
-        cell = self._cells.get(name)
+            return self._parts.cluster.send(owner.boot, CastMessage(owner.name, method, arguments))
+        cell = self._cells.get(owner.name)
         if cell is None:
             return False
         try:

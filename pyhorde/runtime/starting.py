@@ -113,9 +113,10 @@ class Starter:
             return True
         if ended is not None and ended.life.start_id == start_id:
             raise ProcessExited(name, ended.reason)
-        holder = names.holder(name)
-        if spec is not None or holder is not None:
-            raise NameTaken(name, holder.node if holder is not None else names.last_owner(name))
+        owner, holder = names.owner(name), self._parts.keys.default.holder(name)
+        node = owner.node if owner is not None else (holder.node if holder is not None else "")
+        if spec is not None or owner is not None or holder is not None:
+            raise NameTaken(name, node or names.last_owner(name))
         return False
 
     async def _start_here(self, name: str, type_name: str, arguments: bytes, start_id: str) -> None:
@@ -148,7 +149,7 @@ class Starter:
                 raise NotHere(name, self._parts.config.name)
         except BaseException:
             await cell.finish("it is not needed here")
-            supervisor.release_keys(cell)
+            await supervisor.release_keys(cell)
             cell.end(NotHere(name, self._parts.config.name))
             supervisor.remove(cell)
             raise

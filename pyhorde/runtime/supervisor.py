@@ -19,16 +19,19 @@ from pyhorde.errors import NotHere, ProcessExited
 from pyhorde.runtime import reconcile
 from pyhorde.runtime.cell import Cell, Setting
 from pyhorde.runtime.conflict import Conflicts
+from pyhorde.runtime.contests import Contests
 from pyhorde.runtime.context import Lent
 from pyhorde.runtime.copies import Copy
 from pyhorde.runtime.durable import Durable
 from pyhorde.runtime.invocation import contained
+from pyhorde.runtime.messages import KeyQuestion
 from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.phase import Phase
 from pyhorde.runtime.process import Resume
 from pyhorde.runtime.reconcile import CellPhase, Situation
 from pyhorde.runtime.record import Answers, Spec
 from pyhorde.runtime.ref import Caller
+from pyhorde.runtime.retiring import Retiring
 from pyhorde.runtime.revival import Revival
 
 log = logging.getLogger("pyhorde.supervisor")
@@ -61,6 +64,9 @@ class Supervisor:
         parts.names.on_changed = self._names_changed
         parts.cluster.on_changed.append(self._view_changed)
         self.conflicts = Conflicts(self)
+        self.contests = Contests(parts.keys, parts.names, parts.requests, cells)
+        parts.cluster.route(KeyQuestion, self._on_question)
+        self._retiring = Retiring(parts.keys.replica, parts.names, parts.world)
         self.revival = Revival(self)
 
     def start(self) -> None:
@@ -73,6 +79,7 @@ class Supervisor:
         for timer in [*self._timers.values(), *([self._sweeper] if self._sweeper else [])]:
             timer.cancel()
         await self._tasks.aclose()
+        await self.contests.aclose()
         for cell in list(self.cells.values()):
             cell.end(NotHere(cell.name, self.parts.config.name))
             await cell.kill()
@@ -100,7 +107,7 @@ class Supervisor:
     async def run(self, cell: Cell, resume: Resume | None, answers: Answers) -> None:
         """Start the instance in the cell. Raises what :meth:`Cell.start` raises."""
         self.withdraw(cell)
-        self.release_keys(cell)
+        await self.release_keys(cell)
         lent = Lent(cell, self._durables[cell.name], self.parts.node, self.caller)
         self._lent[cell.name] = lent
         await cell.start(lent, resume, answers)
@@ -116,10 +123,9 @@ class Supervisor:
             self._odd_since.pop(cell.name, None)
             self.look_at({cell.name})
 
-    def release_keys(self, cell: Cell) -> None:
+    async def release_keys(self, cell: Cell) -> None:
         """Withdraw the keys that were registered for an instance which is gone."""
-        names = self.parts.names
-        names.release(c for c in names.own_claims(cell.name) if not c.is_process)
+        await self.parts.keys.release_process(cell.name)
 
     def publish(self, cell: Cell) -> bool:
         """Say that this node runs the process: spec and claim go out together.
@@ -130,7 +136,7 @@ class Supervisor:
         if not names.publish(cell.name, cell.spec):
             return False
         self.phases[cell.name] = CellPhase.ACTIVE
-        names.claim(cell.name, cell.epoch, cell.name, cell.type_name, cell.life)
+        names.claim(cell.name, cell.epoch, cell.type_name, cell.life)
         return True
 
     def renew(self, cell: Cell) -> bool:
@@ -180,12 +186,16 @@ class Supervisor:
 
     def _view_changed(self, change: Changed) -> None:
         boots = {change.after.boot} | ({change.before.boot} if change.before else set())
+        self.parts.keys.review(self.parts.cluster.view)
         self.parts.names.review(self.parts.cluster.view, boots)
+        self.parts.events.view_changed(change)
         self.look_at(self.parts.names.orphans)
 
     def _sweep(self) -> None:
         names = self.parts.names
-        names.retire_stale()
+        if self.parts.cluster.in_sync:
+            self._retiring.look(self.parts.cluster.view)
+        self.contests.look()
         self._dirty.update(names.orphans, self.cells, names.names_of(self.parts.boot))
         self._reconcile()
         loop = asyncio.get_running_loop()
@@ -198,7 +208,6 @@ class Supervisor:
             return
         for name in sorted(names):
             try:
-                self._settle_keys(name)
                 self._act(name, reconcile.decide(self.situation(name)))
             except Exception:
                 log.exception("reconcile_failed", extra={"fields": {"name": name}})
@@ -207,7 +216,6 @@ class Supervisor:
         """Everything about the name that the decision depends on."""
         parts, names = self.parts, self.parts.names
         spec = names.spec(name)
-        claims = tuple(claim for claim in names.visible(name) if claim.is_process)
         floor = names.floor(name)
         orphan = name in names.orphans and not self.draining
         state = names.state(name) if orphan else None
@@ -221,7 +229,7 @@ class Supervisor:
             self._odd_since.pop(name, None)
         return Situation(
             spec=spec,
-            claims=claims,
+            claims=names.visible(name),
             phase=CellPhase.FIRST if name in self.adopting and cell is None else phase,
             life=cell.life if cell is not None else None,
             boot=parts.boot,
@@ -271,15 +279,9 @@ class Supervisor:
         self._timers.pop(name, None)
         self.look_at({name})
 
-    def _settle_keys(self, key: str) -> None:
-        """Of two holders of a registered key the lower in rank lets go."""
-        claims = self.parts.names.visible(key)
-        for claim in claims[1:]:
-            if claim.boot == self.parts.boot and not claim.is_process:
-                self.parts.names.release([claim])
-                cell = self.cells.get(claim.process)
-                if cell is not None:
-                    cell.info(("key_lost", key, claims[0].node))
+    def _on_question(self, boot: str, question: KeyQuestion) -> None:
+        answer = self.contests.answer(question)
+        self.parts.requests.serve(boot, question.id, _given(answer))
 
     # ---- carrying out ------------------------------------------------------------------------
 
@@ -325,6 +327,7 @@ class Supervisor:
             names.end(cell.name, reason)
         if names.ended(cell.name) is not None:
             names.forget(cell.name, names.copies(cell.name))
+        await self.release_keys(cell)
         names.release(names.own_claims(cell.name))
         cell.end(ProcessExited(cell.name, reason))
         log.info("ended", extra={"fields": {"name": cell.name, "reason": reason}})
@@ -335,3 +338,7 @@ class Supervisor:
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run work of the supervisor in a task; failures are logged, never lost."""
         _ = self._tasks.spawn(work, name)
+
+
+async def _given(answer: bytes) -> bytes:
+    return answer

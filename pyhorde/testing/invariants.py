@@ -232,7 +232,7 @@ class Invariants:
                 self.report(17, f"{machine.name} sees {member.name} dead")
 
     def _look_at_knowledge(self, machine: Machine, node: Node, seen: _Seen) -> None:
-        vector = node._replica.vector  # noqa: SLF001 - what no interface shows
+        vector = node._replica.covers  # noqa: SLF001 - what no interface shows
         for origin, seq in (seen.vector or {}).items():
             if vector.get(origin, 0) < seq:
                 self.report(7, f"{machine.name} knew {seq} events of {origin}")

@@ -41,7 +41,7 @@ class Losses:
             return False
         boot = node.view.me.boot
         wanted = self._lonely.get(boot, 0)
-        known = max(other._replica.known(boot) for other in nodes.values())  # noqa: SLF001
+        known = max(other._replica.covers.get(boot, 0) for other in nodes.values())  # noqa: SLF001
         return known >= wanted
 
     def crashed(self, name: str) -> None:
@@ -49,7 +49,7 @@ class Losses:
         known: dict[str, int] = {}
         for other, node in self._cluster.live.items():
             if other != name:
-                for origin, seq in node._replica.vector.items():  # noqa: SLF001
+                for origin, seq in node._replica.covers.items():  # noqa: SLF001
                     known[origin] = max(known.get(origin, 0), seq)
         self._open.append(known)
 

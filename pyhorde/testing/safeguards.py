@@ -19,12 +19,14 @@ from pyhorde.cluster.dialing import Dialer, Target
 from pyhorde.cluster.identity import Identity, Speak
 from pyhorde.cluster.member import Status, View
 from pyhorde.cluster.membership import Changed, Membership
+from pyhorde.crdt import Replica
 from pyhorde.runtime.answers import RecentAnswers
 from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.draining import Drain
 from pyhorde.runtime.names import Names
 from pyhorde.runtime.phase import Phase
 from pyhorde.runtime.record import Ended, Spec
+from pyhorde.runtime.retiring import Retiring
 from pyhorde.runtime.supervisor import Supervisor
 
 Patch = tuple[type[Any], str, Any]
@@ -81,21 +83,20 @@ def _targets_without_the_dead(self: Dialer, view: View, linked: Any) -> list[Tar
     return [target for target in _targets(self, view, linked) if target.address not in dead]
 
 
-def _retire_the_absent(self: Names) -> None:
-    for boot in list(self._keys_of):
-        if not self._view.is_present(boot):
-            changed = self._replica.retire(boot)
-            del self._keys_of[boot]
-            self.learned(changed, set())
+def _retire_the_absent(self: Retiring, view: View) -> None:
+    for boot in [b for b in self._replica.vector if b != self._replica.origin]:
+        if not view.is_present(boot):
+            self._retire(boot)
 
 
 def _sweep_without_looking(self: Supervisor) -> None:
-    self.parts.names.retire_stale()
+    self._retiring.look(self.parts.cluster.view)
     self._sweeper = None
 
 
 def _review_without_looking(self: Supervisor, change: Changed) -> None:
     boots = {change.after.boot} | ({change.before.boot} if change.before else set())
+    self.parts.keys.review(self.parts.cluster.view)
     self.parts.names.review(self.parts.cluster.view, boots)
 
 
@@ -165,10 +166,10 @@ SAFEGUARDS: dict[str, Safeguard] = {
         ("drain",),
         ((Drain, "_confirm", _at_once), (Drain, "_taken_over", _at_once)),
     ),
-    "pruning": Safeguard(
-        "the claims of a lost node are forgotten only when it cannot come back",
+    "revival": Safeguard(
+        "a node whose claims were dropped while it was away is heard again when it is back",
         ("split", "islands"),
-        ((Names, "retire_stale", _retire_the_absent),),
+        ((Retiring, "look", _retire_the_absent), (Replica, "revive", _nothing)),
     ),
     "replication": Safeguard(
         "an answer is given once the state is on another node",

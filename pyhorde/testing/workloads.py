@@ -8,6 +8,7 @@ from typing import Any
 
 from pyhorde.errors import HordeError, NameNotFound, NameTaken
 from pyhorde.runtime.process import Process, Resume, call
+from pyhorde.testing.registry_work import Notices, Tenancies
 from pyhorde.testing.work import CALL_TIMEOUT, Workload
 
 
@@ -339,7 +340,15 @@ class Clocks(Workload):
         await self.stopped(self.names)
 
 
-ALL: tuple[type[Workload], ...] = (Accounting, Churn, Races, Meetings, Clocks)
+ALL: tuple[type[Workload], ...] = (
+    Accounting,
+    Churn,
+    Races,
+    Meetings,
+    Clocks,
+    Tenancies,
+    Notices,
+)
 """Every workload."""
 
 

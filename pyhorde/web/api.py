@@ -14,8 +14,7 @@ from aiohttp.typedefs import Handler
 
 from pyhorde import __version__
 from pyhorde.errors import CannotTravel, NameNotFound
-from pyhorde.runtime.record import Claim, check_name
-from pyhorde.runtime.registry import Entry
+from pyhorde.runtime.record import check_name
 from pyhorde.web import bodies
 from pyhorde.web.bodies import answer, name_in
 from pyhorde.web.failures import boundary
@@ -115,8 +114,8 @@ class Api:
             "cluster": node.config.cluster,
             "version": __version__,
             "members": self._members(),
-            "processes": {"local": local, "total": len(node.names.processes())},
-            "names": node.names.count(),
+            "processes": {"local": local, "total": node.names.process_count()},
+            "names": node.registry.count(),
         }
         if (progress := node.drain_progress) is not None:
             body["drain"] = progress
@@ -226,11 +225,11 @@ class Api:
 
     async def registered(self, request: web.Request) -> web.Response:
         key = name_in(request)
-        held: Entry | Claim | None
         try:
             held = self._node.registry.lookup(key)
         except CannotTravel:  # only other nodes know the value's type: answer with its bytes
-            held = self._node.names.holder(key)
+            (held,) = self._node.registry.select(key, lambda entry: entry.key == key)
+            held = held._replace(value=held.value.data)
         if held is None:
             raise NameNotFound(key)
         return answer({"key": key, "value": held.value, "process": held.process, "node": held.node})

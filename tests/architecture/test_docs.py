@@ -375,19 +375,53 @@ def test_the_library_example_prints_what_it_says():
     assert len(said) == 3
 
 
-def test_the_simulated_cluster_prints_what_it_says():
-    found = blocks("docs/how-to/test-on-bad-days.md", "python")
-    (script,) = (block for block in found if "SimCluster" in block)
+def printed(*command: str) -> str:
+    """What a Python program prints that ends well."""
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, *command],
+        cwd=ROOT,
         env=environment(),
         capture_output=True,
         text=True,
         timeout=40,
         check=False,
     )
-    assert done.stdout.split() == re.findall(r"print\(.*\)  # (\d+)", script), done.stderr
-    assert done.stdout.split() == ["2"]
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_simulated_cluster_prints_what_it_says():
+    found = blocks("docs/how-to/test-on-bad-days.md", "python")
+    (script,) = (block for block in found if "SimCluster" in block)
+    said = re.findall(r"print\(.*\)  # (\d+)", script)
+    assert printed("-c", script).split() == said == ["2"]
+
+
+def test_the_pieces_of_the_how_to_about_finding_print_what_they_say():
+    script = "\n".join(blocks("docs/how-to/find-processes.md", "python"))
+    *lines, first, second, third = printed("-c", script).splitlines()
+    assert lines == re.findall(r"print\(.*\)  # (.+)", script)
+    assert first == "MetaChanged opening"
+    assert {second, third} == {"Unregistered reading-1", "Unregistered room/1"}
+
+
+def test_replicas_alone_do_what_the_reference_says():
+    found = blocks("docs/reference/python.md", "python")
+    (script,) = (block for block in found if "pyhorde.crdt" in block)
+    assert printed("-c", script).splitlines() == re.findall(r"print\(.*\)  # (.+)", script)
+
+
+def test_the_example_of_two_replicas_prints_what_the_reference_shows():
+    (shown,) = blocks("docs/reference/python.md", "text")
+    assert printed("-m", "examples.merge_two_replicas") == shown
+
+
+def test_every_figure_of_a_node_is_explained():
+    figures = re.search(r"def statistics.*?return \{(.*?)\n        \}", SOURCE, re.DOTALL)
+    assert figures is not None
+    known = set(re.findall(r"^            \"(\w+)\":", figures[1], re.MULTILINE))
+    found = rows(section("docs/reference/python.md", "Statistics"))[2:]
+    assert set(re.findall(r"\w+", " ".join(row[0] for row in found))) == known
 
 
 def test_every_safeguard_stands_in_the_table_with_its_seed():

@@ -134,12 +134,13 @@ class Machines:
     # ---- nodes ----------------------------------------------------------------------------------
 
     def prepare(self, *names: str, app: str = "examples.counter") -> list[Machine]:
-        """Nodes that know each other's addresses; not started."""
+        """Nodes that know each other's addresses; not started. ``app``: modules, with commas."""
         ports = free_ports(len(names))
         addresses = {n: f"127.0.0.1:{p}" for n, p in zip(names, ports, strict=True)}
         for name, address in addresses.items():
             peers = ",".join(other for n, other in addresses.items() if n != name)
-            options = ["--app", app, *(["--peers", peers] if peers else [])]
+            apps = [option for module in app.split(",") for option in ("--app", module)]
+            options = [*apps, *(["--peers", peers] if peers else [])]
             self.nodes[name] = Machine(name, address, options, self._folder)
         return [self.nodes[name] for name in names]
 

@@ -23,9 +23,12 @@ async def at_rest(machines: Machines) -> bool:
     return sorted(running) == sorted(row["name"] for row in body["processes"])
 
 
+APPS = ",".join(f"{cls.__module__}:{cls.__name__}" for cls in workloads.processes())
+
+
 @pytest.mark.timeout(150)
 async def test_the_workloads_find_nothing_wrong_on_real_nodes_either(machines: Machines):
-    nodes = await machines.up("a", "b", "c", app="pyhorde.testing.workloads")
+    nodes = await machines.up("a", "b", "c", app=APPS)
     down: set[str] = set()
     access = OverHttp(machines.nodes, lambda: sorted(machines.nodes.keys() - down))
     works = [kind(access, Random(i), f"w{i}-", 0.3) for i, kind in enumerate(workloads.ALL)]

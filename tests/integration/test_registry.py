@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pyhorde import NameNotFound, NameTaken, Node
-from pyhorde.errors import CannotTravel, InvalidName, NotOwner
+from pyhorde import Ignore, NameNotFound, NameTaken, Node
+from pyhorde.errors import CannotTravel, ConfigError, InvalidName, NotOwner
+from pyhorde.runtime.watching import MetaChanged, Registered, Unregistered
 from tests.integration.clusters import Horde, name_at, until
-from tests.integration.processes import Replicated, Tally
+from tests.integration.processes import Replicated, Tally, Unwilling
 
 
 async def with_key(node: Node, key: str, value: object) -> str:
@@ -152,6 +153,10 @@ async def test_what_cannot_be_stored_changes_nothing(horde: Horde, trio: tuple[N
         a.registry.put_meta("", 1)
     with pytest.raises(InvalidName):
         await a.start_child(Replicated, "x" * 513)
+    with pytest.raises(NameTaken):
+        await a.start_child(Tally, "room")
+    with pytest.raises(Ignore):
+        await a.start_child(Unwilling, name_at(a, Unwilling))
     assert a._replica.seq == before
 
 
@@ -159,3 +164,97 @@ async def test_a_flush_without_others_returns(horde: Horde):
     a = await horde.start("a")
     a.registry.put_meta("colour", "blue")
     await a.registry.flush()
+
+
+async def test_an_awaited_registration_is_known_everywhere(horde: Horde, trio: tuple[Node, ...]):
+    a, b, c = trio
+    name = name_at(b, Tally)
+    await b.start_child(Tally, name)
+    for n in range(20):
+        entry = await b.registry.register(f"room/{n}", n, name)
+        assert a.registry.lookup(entry.key) == c.registry.lookup(entry.key) == entry
+
+
+async def test_a_key_is_a_way_to_call_its_process_wherever_that_is(
+    horde: Horde, trio: tuple[Node, ...]
+):
+    a, b, c = trio
+    name = await with_key(c, "door", None)
+    for node in trio:
+        assert await node.ref("door", Tally).place() == ("c", 1)
+    await c.drain()
+    await until(lambda: a.registry.lookup(name) and b.registry.lookup(name), "it runs again")
+    assert a.registry.lookup("door") is None, "it was not registered in init"
+    home = horde.owner(name)
+    await home.registry.register("door", None, name)
+    for node in (a, b):
+        assert (await node.ref("door", Tally).place())[0] == home.name
+
+
+async def test_very_many_keys_are_registered_at_once(horde: Horde, trio: tuple[Node, ...]):
+    a, b, c = trio
+    name = await with_key(a, "one", None)
+    keys = [f"seat/{n}" for n in range(10_000)]
+    assert await a.registry.register_many(keys, name) == 10_000
+    await a.registry.flush()
+    assert b.registry.count() == c.registry.count() == 10_002
+    other = await with_key(b, "two", None)
+    with pytest.raises(NameTaken) as taken:
+        await b.registry.register_many(["new", "seat/7"], other)
+    assert (taken.value.name, taken.value.owner) == ("seat/7", "a")
+    await a.supervisor.terminate_child(name)
+    await a.registry.flush()
+    assert await b.registry.register_many(keys, other) == 10_000
+    await horde.converged()
+    assert a.registry.count() == 10_002
+
+
+async def test_registries_are_shared_by_all_who_open_them(horde: Horde, trio: tuple[Node, ...]):
+    a, _, c = trio
+    names = [await with_key(node, f"own of {node.name}", None) for node in trio]
+    teams = [node.open_registry("teams", keys="duplicate") for node in trio]
+    for node, team, name in zip(trio, teams, names, strict=True):
+        await team.register("red", node.name, name)
+        assert await node.open_registry("seats").register(f"seat {node.name}", 1, name)
+    for node, team in zip(trio, teams, strict=True):
+        assert {(e.value, e.process) for e in team.lookup("red")} == set(
+            zip("abc", names, strict=True)
+        )
+        assert node.open_registry("seats").count() == 3
+        assert node.registry.lookup("red") is None and node.registry.lookup("seat a") is None
+        with pytest.raises(ConfigError):
+            node.open_registry("seats", keys="duplicate")
+        with pytest.raises(ConfigError):
+            node.open_registry("teams")
+    with pytest.raises(ConfigError):
+        a.open_registry("new", keys="several")  # type: ignore[call-overload]
+    assert await teams[1].dispatch("red", Tally.add, 5) == 3
+    for name in names:
+        await until(lambda name=name: a.ref(name, Tally).get(), "the cast has arrived")
+    await horde.crash(c)
+    await until(lambda: len(teams[0].lookup("red")) == 2, "c is gone")
+
+
+async def test_who_listens_hears_of_everything(horde: Horde, trio: tuple[Node, ...]):
+    a, b, c = trio
+    with a.registry.listen() as events:
+        name = await with_key(c, "door", 1)
+        assert {await anext(events), await anext(events)} == {
+            Registered(name, None, name, "c"),
+            Registered("door", 1, name, "c"),
+        }
+        c.registry.update_value("door", name, lambda n: n + 1)
+        assert await anext(events) == Registered("door", 2, name, "c")
+        b.registry.put_meta("colour", "blue")
+        assert await anext(events) == MetaChanged("colour", "blue")
+        await horde.crash(c)
+        assert Unregistered("door", name, "c") in {await anext(events), await anext(events)}
+        await a.aclose()
+        rest = [event async for event in events]
+    assert all(not isinstance(event, MetaChanged) for event in rest)
+
+
+async def test_a_node_that_was_not_started_has_no_registry():
+    node = Node(name="a")
+    with pytest.raises(RuntimeError, match="not been started"):
+        _ = node.registry

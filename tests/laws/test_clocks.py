@@ -29,7 +29,7 @@ def test_a_causally_later_put_wins_whatever_the_clocks_say(
             carry(writer.deltas_for(replica.vector), replica, START + skew)
             register = replica.register("t", "k")
             assert register is not None
-            assert register.value == value
+            assert (register.value, register.deleted) == (value or b"", delete)
 
 
 @laws

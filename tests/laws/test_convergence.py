@@ -10,12 +10,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from pyhorde.crdt.replica import DEFAULT_CHUNK_BYTES
 from tests.laws import histories
-from tests.laws.world import DAY, HOUR, World, kept_kills
+from tests.laws.oracle import LABELS, TABLES
+from tests.laws.world import DAY, HOUR, World, limits
 
 picks = st.integers(0, 31)
 few = st.integers(0, 4)
 chunks = st.sampled_from([1, 60, 200, DEFAULT_CHUNK_BYTES])
 values = st.binary(max_size=3)
+tables = st.sampled_from(TABLES)
+labels = st.sampled_from(LABELS)
+keys = st.sampled_from(histories.KEYS)
 
 
 class Cluster(RuleBasedStateMachine):
@@ -25,22 +29,27 @@ class Cluster(RuleBasedStateMachine):
         offsets=st.lists(st.floats(-HOUR, HOUR), min_size=2, max_size=4),
         first=st.sampled_from([0.0, DAY]),
         kills=st.sampled_from([10_000, 0, 1, 2, 3]),
+        window=st.sampled_from([16_384, 1, 3]),
     )
-    def start(self, offsets: list[float], first: float, kills: int) -> None:
+    def start(self, offsets: list[float], first: float, kills: int, window: int) -> None:
         self.patches = ExitStack()
-        self.patches.enter_context(kept_kills(kills))
+        self.patches.enter_context(limits(kills, window))
         self.world = World((first, *offsets))
 
-    @rule(who=few, key=st.sampled_from(histories.KEYS), value=values)
-    def add(self, who: int, key: str, value: bytes) -> None:
-        self.world.add(who, key, value)
+    @rule(who=few, table=tables, key=keys, value=st.none() | values, label=labels)
+    def add(self, who: int, table: str, key: str, value: bytes | None, label: bytes) -> None:
+        self.world.add(who, table, key, value, label)
+
+    @rule(who=few, table=tables, some=st.lists(keys, max_size=4), label=labels)
+    def add_all(self, who: int, table: str, some: list[str], label: bytes) -> None:
+        self.world.add_all(who, table, some, label)
 
     @rule(who=few, pick=picks)
     def remove(self, who: int, pick: int) -> None:
         self.world.remove(who, pick)
 
-    @rule(who=few, pick=picks, value=values)
-    def replace(self, who: int, pick: int, value: bytes) -> None:
+    @rule(who=few, pick=picks, value=st.none() | values)
+    def replace(self, who: int, pick: int, value: bytes | None) -> None:
         self.world.replace(who, pick, value)
 
     @rule(
@@ -51,6 +60,26 @@ class Cluster(RuleBasedStateMachine):
     )
     def put(self, who: int, name: tuple[str, str], value: bytes | None, rank: int) -> None:
         self.world.put(who, name, value, rank)
+
+    @rule(who=few, pick=st.integers(0, 7))
+    def forget_deletions(self, who: int, pick: int) -> None:
+        self.world.forget_deletions(who, pick)
+
+    @rule(who=few)
+    def forget_stable_deletions(self, who: int) -> None:
+        self.world.forget_stable_deletions(who)
+
+    @rule(who=few, whom=few)
+    def forget_removals(self, who: int, whom: int) -> None:
+        self.world.forget_removals(who, whom)
+
+    @rule(who=few, pick=picks)
+    def forget_overwritten(self, who: int, pick: int) -> None:
+        self.world.forget_overwritten(who, pick)
+
+    @rule(who=few, whom=picks, pick=picks)
+    def audit(self, who: int, whom: int, pick: int) -> None:
+        self.world.audit(who, whom, pick)
 
     @rule(who=few, whom=few, back=st.just(0) | picks, chunk_bytes=chunks)
     def ask(self, who: int, whom: int, back: int, chunk_bytes: int) -> None:
@@ -63,6 +92,11 @@ class Cluster(RuleBasedStateMachine):
     @rule(who=few, whom=few, frm=picks, chunk_bytes=chunks)
     def push_too_much(self, who: int, whom: int, frm: int, chunk_bytes: int) -> None:
         self.world.push_too_much(who, whom, frm, chunk_bytes)
+
+    @precondition(lambda self: self.world.transfers)
+    @rule(pick=picks)
+    def send(self, pick: int) -> None:
+        self.world.send(pick)
 
     @precondition(lambda self: self.world.transfers)
     @rule(pick=picks, again=st.booleans())
@@ -83,10 +117,13 @@ class Cluster(RuleBasedStateMachine):
     def restart(self, who: int) -> None:
         self.world.restart(who)
 
-    @precondition(lambda self: self.world.stopped)
+    @rule(who=few, pick=picks, sweep=st.booleans())
+    def retire(self, who: int, pick: int, sweep: bool) -> None:
+        self.world.retire(who, pick, sweep=sweep)
+
     @rule(who=few, pick=picks)
-    def retire(self, who: int, pick: int) -> None:
-        self.world.retire(who, pick)
+    def revive(self, who: int, pick: int) -> None:
+        self.world.revive(who, pick)
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
@@ -96,7 +133,7 @@ class Cluster(RuleBasedStateMachine):
 
 TestCluster = Cluster.TestCase
 TestCluster.settings = settings(
-    max_examples=200,
+    max_examples=150,
     stateful_step_count=50,
     deadline=None,
     print_blob=True,

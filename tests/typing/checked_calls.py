@@ -7,6 +7,8 @@ from typing import Any, assert_type
 from pyhorde.node import Node
 from pyhorde.runtime.process import Process, call, cast
 from pyhorde.runtime.ref import Ref
+from pyhorde.runtime.registry import Entry, Groups, Registration, Registry
+from pyhorde.runtime.watching import MetaChanged, Missed, Registered, Unregistered
 
 
 class Counter(Process):
@@ -63,3 +65,29 @@ async def a_node_gives_refs_of_the_class(node: Node) -> None:
     assert_type(node.ref("visits", Counter), Ref[Counter])
     assert_type(node.whereis("visits"), Ref[Any] | None)
     assert_type(await node.supervisor.start_child(Other), Ref[Other])
+
+
+async def registries_are_of_the_kind_that_was_opened(node: Node) -> None:
+    assert_type(node.registry, Registry)
+    assert_type(node.open_registry("seats"), Registry)
+    assert_type(node.open_registry("seats", keys="unique"), Registry)
+    assert_type(node.open_registry("teams", keys="duplicate"), Groups)
+
+
+async def entries_are_found_and_registered(unique: Registry, groups: Groups) -> None:
+    assert_type(unique.lookup("k"), Entry | None)
+    assert_type(groups.lookup("k"), list[Entry])
+    assert_type(unique.register("k", 1, "p"), Registration)
+    assert_type(await unique.register("k", 1, "p"), Entry)
+    assert_type(await groups.register("k", 1, "p"), Entry)
+    assert_type(await unique.register_many(["k"], "p"), int)
+    assert_type(await unique.register_many({"k": 1}, "p"), int)
+    assert_type(unique.unregister_match("k", "p", lambda entry: entry.value > 1), int)
+    assert_type(unique.count_match("k"), int)
+    assert_type(await groups.dispatch("k", Counter.reset, local=True), int)
+
+
+async def events_are_of_four_kinds(unique: Registry) -> None:
+    with unique.listen() as events:
+        async for event in events:
+            assert_type(event, Registered | Unregistered | MetaChanged | Missed)

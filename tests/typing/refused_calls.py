@@ -24,4 +24,8 @@ async def wrong(ref: Ref[Counter], other: Ref[Other], special: Ref[Special], nod
     narrow: Ref[Special] = ref  # refused
     text: str = await ref.call(Counter.increment, 1)  # refused
     await node.start_child(int, "name")  # refused
+    node.open_registry("seats", keys="several")  # refused
+    print(node.open_registry("seats").lookup("k").node)  # refused
+    await node.open_registry("teams", keys="duplicate").register_many(["k"], "p")  # refused
+    node.registry.register("k", 1)  # refused
     print(narrow, text)

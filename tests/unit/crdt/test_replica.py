@@ -2,8 +2,9 @@
 
 import pytest
 
-from pyhorde.crdt import Delta, Dot, RegisterRow, Replica, Row, Segment
-from pyhorde.crdt.hlc import COUNTER_BITS
+from pyhorde.crdt import Claimed, Delta, Dot, RegisterRow, Replica
+from pyhorde.crdt import replica as replica_module
+from pyhorde.crdt.delta import MAX_SEQ, MAX_STAMP
 
 WALL = 1_000.0
 DAY = 86400.0
@@ -15,17 +16,13 @@ def sync(frm: Replica, to: Replica) -> None:
 
 
 def values(replica: Replica, key: str) -> list[bytes]:
-    return sorted(claim.value for claim in replica.claims(key))
+    return sorted(claim.value or b"" for claim in replica.claims(key))
 
 
 def value(replica: Replica, table: str, key: str) -> bytes | None:
     register = replica.register(table, key)
     assert register is not None
-    return register.value
-
-
-def segments(deltas: list[Delta]) -> list[Segment]:
-    return [segment for delta in deltas for segment in delta.segments]
+    return None if register.deleted else register.value
 
 
 @pytest.fixture
@@ -61,15 +58,101 @@ class TestReading:
         a.put("t", "x", b"v", WALL)
         a.put("t", "y", None, WALL)
         a.put("u", "z", b"v", WALL)
-        assert {key: register.value for key, register in a.table("t").items()} == {
-            "x": b"v",
-            "y": None,
-        }
+        found = {key: (register.value, register.deleted) for key, register in a.table("t").items()}
+        assert found == {"x": (b"v", False), "y": (b"", True)}
+        assert sorted(a.registers()) == [("t", "x"), ("t", "y"), ("u", "z")]
+        assert a.deletions == 1
 
-    def test_snapshots_tell_a_deletion_from_an_empty_value(self, a: Replica, b: Replica):
-        for replica, written in ((a, None), (b, b"")):
-            replica.join(Delta((RegisterRow("t", "k", 0, 1, "c", 1, written),)), WALL)
+    def test_snapshots_know_no_deletions(self, a: Replica, b: Replica):
+        a.put("t", "k", None, WALL)
+        assert a.snapshot() == b.snapshot()
+        row = RegisterRow("t", "k", 0, MAX_STAMP - 1, "c", "c", 1, b"", False)
+        b.join(Delta((row,)), WALL)
         assert a.snapshot() != b.snapshot()
+
+    def test_snapshots_tell_no_value_from_an_empty_one(self, a: Replica):
+        first, second = Replica("a"), Replica("a")
+        first.add("k", None)
+        second.add("k", b"")
+        assert first.snapshot() != second.snapshot()
+
+    def test_the_size_is_what_is_kept(self, a: Replica):
+        dots = [a.add(key, None) for key in "xyz"]
+        a.put("t", "k", b"v", WALL)
+        a.remove(dots[0])
+        assert a.size == 2 + 1 + 1
+
+    def test_a_mark_only_rises(self, a: Replica):
+        for at_least in (3, 5, 4):
+            a.mark("life", at_least)
+        assert a.marks == {"life": 5}
+
+    def test_the_digest_tells_what_is_missing(self, a: Replica):
+        dots = [a.add(key, None) for key in "xyz"]
+        assert a.digest() == {"a": (3, 3, 6)}
+        a.remove(dots[1])
+        assert a.digest() == {"a": (4, 2, 4)}
+
+
+class TestTables:
+    def test_each_table_has_claims_of_its_own(self, a: Replica):
+        a.add("k", b"first")
+        a.add("k", b"second", table="u")
+        assert [claim.value for claim in a.claims("k", "u")] == [b"second"]
+        assert values(a, "k") == [b"first"]
+        assert sorted(a.tables()) == ["", "u"]
+        assert list(a.keys("u")) == ["k"]
+        assert list(a.keys("v")) == a.claims("k", "v") == []
+        assert [claim.value for claim in a.claims_of("a", "u")] == [b"second"]
+
+    def test_the_index_of_a_table_stays_the_same_object(self, a: Replica):
+        index = a.index("u")
+        a.add("k", None, table="u")
+        assert a.index("u") is index
+        assert list(index.dots) == ["k"]
+        assert a.claimed(index.dots["k"]) == Claimed("k", Dot("a", 1), None)
+        log, seq, stored = a.stored("u", index.dots["k"])
+        assert (log.origin, seq, stored) == ("a", 1, b"")
+
+    def test_what_a_packed_dot_stood_for_may_be_gone(self, a: Replica, b: Replica):
+        b.add("k", None)
+        sync(b, a)
+        dot = a.index("").dots["k"]
+        a.retire("b")
+        assert a.claimed(dot) is None
+        while a.sweep():
+            pass
+        assert a.claimed(dot) is None
+
+    def test_many_keys_are_claimed_at_once(self, a: Replica):
+        a.add("x", None)
+        assert a.add_all(["x", "y", "y"], table="", label=b"p") == range(2, 5)
+        assert a.seq == 4
+        assert len(a.claims("x")) == len(a.claims("y")) == 2
+        assert a.add_all([]) == range(5, 5)
+
+
+class TestLabels:
+    def test_the_claims_of_a_label_are_found_oldest_first(self, a: Replica):
+        a.add("x", b"1", label=b"p")
+        a.add("y", None, label=b"q")
+        a.add_all(["v", "w"], label=b"p")
+        found = a.labelled("a", "", b"p")
+        assert [(claim.key, claim.label) for claim in found] == [(k, b"p") for k in "xvw"]
+        assert a.labelled("a", "u", b"p") == a.labelled("b", "", b"p") == []
+
+    def test_a_label_stays_when_a_claim_is_replaced_and_goes_when_it_is_removed(self, a: Replica):
+        dot = a.replace(a.add("x", None, label=b"p"), b"new")
+        assert a.labelled("a", "", b"p") == [Claimed("x", dot, b"new", b"p")]
+        a.remove(dot)
+        assert a.labelled("a", "", b"p") == []
+
+    def test_labels_travel(self, a: Replica, b: Replica):
+        a.add("x", b"v", label=b"p")
+        a.add_all(["y", "z"], label=b"p", table="u")
+        sync(a, b)
+        assert b.labelled("a", "", b"p") == a.labelled("a", "", b"p")
+        assert b.labelled("a", "u", b"p") == a.labelled("a", "u", b"p")
 
 
 class TestClaims:
@@ -137,8 +220,20 @@ class TestPut:
 
     def test_none_deletes(self, a: Replica):
         a.put("t", "k", b"v", WALL)
-        a.put("t", "k", None, WALL)
+        a.put("t", "k", None, WALL, note=b"why")
         assert value(a, "t", "k") is None
+        assert a.table("t")["k"].value == b"why"
+
+    @pytest.mark.parametrize("rank", [-1, MAX_SEQ])
+    def test_an_impossible_rank_writes_nothing(self, a: Replica, rank: int):
+        assert not a.put("t", "k", b"v", WALL, rank=rank)
+        assert a.seq == 0
+
+    def test_nothing_is_written_after_the_end_of_time(self, a: Replica):
+        row = RegisterRow("t", "k", 0, MAX_STAMP - 1, "b", "b", 1, b"last", False)
+        a.join(Delta((row,)), WALL)
+        assert not a.put("t", "k", b"later", WALL)
+        assert (a.seq, value(a, "t", "k")) == (0, b"last")
 
     def test_a_lower_rank_writes_nothing(self, a: Replica):
         a.put("t", "k", b"high", WALL, rank=2)
@@ -161,207 +256,135 @@ class TestPut:
         assert value(a, "t", "k") == value(b, "t", "k") == b"of b"
 
 
+class TestDeletions:
+    def test_those_that_are_remembered_are_listed_the_oldest_first(self, a: Replica):
+        for key in "xy":
+            a.put("t", key, None, WALL)
+        assert [name for name, _ in a.deleted()] == [("t", "x"), ("t", "y")]
+
+    def test_what_was_written_since_is_not_forgotten(self, a: Replica):
+        a.put("t", "x", None, WALL)
+        a.put("t", "y", None, WALL)
+        old = a.deleted()
+        a.put("t", "y", b"new", WALL)
+        assert a.forget_deletions(old) == 1
+        assert a.forget_deletions(old) == 0
+        assert a.register("t", "x") is None
+        assert value(a, "t", "y") == b"new"
+        assert a.marks.keys() == {"stamp/t"}
+        assert a.forgotten.keys() == {"t"}
+
+    def test_own_events_suffice_no_more_for_one_who_missed_them(self, a: Replica):
+        a.put("t", "x", None, WALL)
+        a.add("k", None)
+        assert a.can_push(0)
+        a.forget_deletions(a.deleted())
+        assert not a.can_push(0)
+        assert a.can_push(1)
+
+
 class TestRetire:
-    def test_retire_drops_the_claims_and_names_their_keys(self, a: Replica, b: Replica):
-        b.add("x", b"")
-        b.add("y", b"")
+    def test_the_claims_are_gone_at_once(self, a: Replica, b: Replica):
+        b.add("x", None)
+        b.add("y", None)
         sync(b, a)
         a.add("y", b"mine")
-        assert a.retire("b") == {"x", "y"}
+        a.retire("b")
         assert list(a.keys()) == ["y"]
         assert values(a, "y") == [b"mine"]
+        assert a.claims_of("b") == a.labelled("b", "", b"") == []
+        assert "b" not in a.vector
+        assert a.covers["b"] == 2
 
-    def test_retire_of_an_unknown_origin_changes_nothing(self, a: Replica):
-        assert a.retire("b") == set()
-
-    def test_retire_keeps_the_registers(self, a: Replica, b: Replica):
-        b.put("t", "k", b"v", WALL)
+    def test_sweep_takes_its_rows_apart_and_ends(self, a: Replica, b: Replica):
+        b.add_all([f"k{n}" for n in range(10_000)], table="u")
+        b.add("x", None)
         sync(b, a)
         a.retire("b")
-        assert value(a, "t", "k") == b"v"
+        swept: list[tuple[str, str]] = []
+        while (step := a.sweep()) is not None:
+            assert len(step[1]) <= 4096
+            swept += [(step[0], key) for key in step[1]]
+        assert len(swept) == len(set(swept)) == 10_001
+        assert a.index("u").dots == a.index("").dots == {}
+        assert (a.size, a.sweep()) == (0, None)
 
-    def test_later_rows_of_a_retired_origin_are_ignored(self, a: Replica, b: Replica):
-        a.retire("b")
-        b.add("k", b"")
-        b.put("t", "k", b"v", WALL)
-        for delta in b.deltas_for(a.vector):
-            joined = a.join(delta, WALL)
-            assert joined.keys == set()
-        assert list(a.keys()) == []
-        assert a.vector["b"] == 2
-        assert value(a, "t", "k") == b"v"
-
-    def test_a_retired_origin_is_passed_on_without_claims(self, a: Replica, b: Replica):
-        b.add("k", b"")
-        sync(b, a)
-        a.retire("b")
-        other = Replica("c")
-        sync(a, other)
-        assert other.vector["b"] == 1
-        assert list(other.keys()) == []
-
-
-class TestDeltasFor:
-    def test_nothing_is_sent_to_one_who_knows_as_much(self, a: Replica, b: Replica):
-        a.add("k", b"")
-        a.put("t", "k", b"", WALL)
-        sync(a, b)
-        assert a.deltas_for(b.vector) == b.deltas_for(a.vector) == []
-
-    def test_only_what_is_missing_is_sent(self, a: Replica):
-        first = a.add("x", b"")
-        a.put("t", "x", b"", WALL)
-        a.add("y", b"")
-        a.put("t", "y", b"", WALL)
-        a.remove(first)
-        (delta,) = a.deltas_for({"a": 2})
-        assert [row.key for row in delta.registers] == ["y"]
-        assert delta.segments == (Segment("a", 2, 5, (Row(3, "y", b""),), ((5, 1),)),)
-
-    def test_other_origins_are_served_too(self, a: Replica, b: Replica):
-        b.add("k", b"of b")
-        b.put("t", "k", b"of b", WALL)
-        sync(b, a)
-        other = Replica("c")
-        sync(a, other)
-        assert other.snapshot() == b.snapshot()
-
-    def test_registers_go_ahead_of_every_segment_in_chunks(self, a: Replica, b: Replica):
-        for replica in (a, b):
-            replica.put("t", f"of {replica.origin}", b"1234", WALL)
-            replica.put("u", f"of {replica.origin}", None, WALL)
-        sync(b, a)
-        deltas = a.deltas_for({}, chunk_bytes=1)
-        assert [len(delta.registers) for delta in deltas] == [1, 1, 1, 1, 0, 0]
-        assert [len(delta.segments) for delta in deltas] == [0, 0, 0, 0, 1, 1]
-
-    def test_a_large_chunk_takes_registers_and_the_first_segment(self, a: Replica):
-        a.put("t", "k", b"", WALL)
-        a.add("k", b"")
-        (delta,) = a.deltas_for({})
-        assert (len(delta.registers), len(delta.segments)) == (1, 1)
-
-    def test_rows_are_cut_into_chunks(self, a: Replica):
-        for number in range(10):
-            a.add(f"k{number}", b"v" * 81)
-        pieces = segments(a.deltas_for({}, chunk_bytes=100))
-        assert [len(piece.rows) for piece in pieces] == [2, 2, 2, 2, 2]
-
-    def test_registers_known_ahead_of_their_segment_are_sent(self, a: Replica, b: Replica):
-        early = RegisterRow("t", "k", 0, 1, "c", 5, b"v")
-        a.join(Delta((early,)), WALL)
-        assert a.deltas_for(b.vector) == [Delta((early,))]
-        assert a.deltas_for({"c": 5}) == []
-
-    def test_many_registers_known_ahead_of_their_segment_are_cut_into_chunks(self, a: Replica):
-        early = [RegisterRow("t", f"k{seq}", 0, 1, "c", seq, b"v") for seq in (5, 6)]
-        a.join(Delta(tuple(early)), WALL)
-        deltas = a.deltas_for({}, chunk_bytes=1)
-        assert sorted(deltas, key=repr) == [Delta((row,)) for row in early]
-
-
-class TestOwnDeltas:
-    def test_nothing_is_pushed_when_nothing_is_new(self, a: Replica):
-        assert a.own_deltas(0) == []
-        a.add("k", b"")
-        assert a.own_deltas(1) == a.own_deltas(7) == []
-
-    def test_only_own_events_after_the_start_are_pushed(self, a: Replica, b: Replica):
-        b.add("of b", b"")
-        sync(b, a)
-        a.add("x", b"")
-        a.put("t", "x", b"", WALL)
-        a.add("y", b"")
-        a.put("t", "y", b"", WALL)
-        (delta,) = a.own_deltas(2)
-        assert [row.key for row in delta.registers] == ["y"]
-        assert [row.key for row in delta.segments[0].rows] == ["y"]
-
-    def test_an_own_write_that_was_overwritten_is_pushed_as_what_it_is_now(
-        self, a: Replica, b: Replica
-    ):
-        a.put("t", "k", b"of a", WALL)
-        sync(a, b)
-        b.put("t", "k", b"of b", WALL)
-        sync(b, a)
-        (delta,) = a.own_deltas(0)
-        assert [(row.origin, row.value) for row in delta.registers] == [("b", b"of b")]
-        a.add("k", b"")
-        (delta,) = a.own_deltas(1)
-        assert delta.registers == ()
-
-    def test_an_own_write_is_pushed_once_when_it_overwrote_again(self, a: Replica, b: Replica):
-        a.put("t", "k", b"first", WALL)
-        sync(a, b)
-        b.put("t", "k", b"second", WALL)
-        sync(b, a)
-        a.put("t", "k", b"third", WALL)
-        (delta,) = a.own_deltas(0)
-        assert [row.value for row in delta.registers] == [b"third"]
-
-
-class TestJoin:
-    def test_joined_names_what_changed(self, a: Replica, b: Replica):
-        a.add("k", b"")
-        a.put("t", "k", b"", WALL)
-        (delta,) = a.deltas_for({})
-        joined = b.join(delta, WALL)
-        assert joined
-        assert (joined.keys, joined.registers, joined.gaps) == ({"k"}, {("t", "k")}, [])
-
-    def test_joined_is_false_when_nothing_changed(self, a: Replica, b: Replica):
-        a.add("k", b"")
-        (delta,) = a.deltas_for({})
-        b.join(delta, WALL)
-        assert not b.join(delta, WALL)
-
-    def test_a_gap_is_reported_and_nothing_of_the_segment_taken(self, a: Replica):
-        joined = a.join(Delta(segments=(Segment("b", 3, 4, (Row(4, "k", b""),)),)), WALL)
-        assert joined.gaps == ["b"]
-        assert not joined
-        assert a.vector["b"] == 0
-        assert list(a.keys()) == []
-
-    def test_what_others_say_of_the_own_origin_is_ignored(self, a: Replica):
-        a.add("k", b"")
-        a.join(Delta(segments=(Segment("a", 0, 9, (Row(9, "forged", b""),)),)), WALL)
-        assert a.vector == {"a": 1}
+    def test_the_own_origin_is_not_retired(self, a: Replica):
+        a.add("k", None)
+        a.retire("a")
         assert list(a.keys()) == ["k"]
 
-    def test_an_overlap_tells_what_is_dead_and_is_not_taken_twice(self, a: Replica):
-        rows = tuple(Row(seq, f"k{seq}", b"") for seq in (1, 2, 3))
-        a.join(Delta(segments=(Segment("b", 0, 2, rows[:2], complete=False),)), WALL)
-        joined = a.join(Delta(segments=(Segment("b", 0, 4, rows[1:], complete=False),)), WALL)
-        assert joined.keys == {"k1", "k3"}
-        assert sorted(a.keys()) == ["k2", "k3"]
-
-    def test_live_events_tell_what_is_dead_when_removals_were_forgotten(self, a: Replica):
-        rows = tuple(Row(seq, f"k{seq}", b"") for seq in (1, 2))
-        a.join(Delta(segments=(Segment("b", 0, 2, rows, complete=False),)), WALL)
-        a.join(Delta(segments=(Segment("b", 2, 4, complete=False, live=(2,)),)), WALL)
-        assert list(a.keys()) == ["k2"]
-
-    def test_a_removal_is_passed_on_by_whoever_heard_of_it(self, a: Replica, b: Replica):
-        other = Replica("c")
-        dot = a.add("k", b"")
-        for replica in (b, other):
-            sync(a, replica)
-        a.remove(dot)
-        sync(a, b)
-        sync(b, other)
-        assert list(other.keys()) == []
-
-    def test_a_stamp_from_the_future_is_counted_kept_and_not_believed(self, a: Replica, b: Replica):
-        b.put("t", "k", b"v", WALL + DAY)
-        (delta,) = b.deltas_for({})
-        assert a.join(delta, WALL).skewed == 1
-        assert value(a, "t", "k") == b"v"
-        assert a.clock.last >> COUNTER_BITS < (WALL + 1) * 1000
-
-    def test_an_old_or_equal_register_changes_nothing(self, a: Replica, b: Replica):
-        b.put("t", "k", b"old", WALL)
-        old = b.deltas_for({})
-        b.put("t", "k", b"new", WALL)
+    def test_retiring_twice_is_retiring_once(self, a: Replica, b: Replica):
+        b.put("t", "k", b"v", WALL)
         sync(b, a)
-        assert not a.join(old[0], WALL)
-        assert value(a, "t", "k") == b"new"
+        a.retire("b")
+        a.retire("b")
+        assert a.seq == 1
+
+    def test_the_registers_stay_as_own_events(self, a: Replica, b: Replica):
+        b.put("t", "k", b"v", WALL)
+        sync(b, a)
+        assert a.carries("b")
+        a.retire("b")
+        assert not a.carries("b")
+        other = Replica("c")
+        sync(a, other)
+        assert value(other, "t", "k") == value(a, "t", "k") == b"v"
+        assert other.table("t")["k"].writer == "b"
+
+    def test_what_others_say_of_it_is_refused_and_counted(self, a: Replica, b: Replica):
+        a.retire("b")
+        b.add("k", None)
+        b.put("t", "k", b"v", WALL)
+        wrote = [a.join(delta, WALL).wrote for delta in b.deltas_for(a.vector)]
+        assert wrote == [True, False]
+        assert list(a.keys()) == []
+        assert a.refused == 1
+        assert value(a, "t", "k") == b"v"
+        assert a.table("t")["k"].dot.origin == "a"
+
+    def test_it_is_learned_anew_when_it_is_revived(self, a: Replica, b: Replica):
+        b.add("x", None, label=b"p")
+        b.put("t", "k", b"v", WALL)
+        sync(b, a)
+        a.retire("b")
+        b.add("y", None)
+        a.revive("b")
+        a.revive("never heard of")
+        sync(b, a)
+        assert sorted(a.keys()) == ["x", "y"]
+        assert [claim.key for claim in a.labelled("b", "", b"p")] == ["x"]
+        assert a.vector["b"] == 3
+        while a.sweep():
+            pass
+        assert sorted(a.keys()) == ["x", "y"]
+
+    def test_only_so_many_are_remembered(self, a: Replica, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(replica_module, "KEPT_RETIRED", 2)
+        for origin in "xyz":
+            a.retire(origin)
+        assert list(a.retired) == ["y", "z"]
+
+
+class TestForget:
+    def test_a_copy_that_was_found_wrong_is_learned_anew(self, a: Replica, b: Replica):
+        for key in "xyz":
+            b.add(key, None)
+        b.put("t", "k", b"v", WALL)
+        sync(b, a)
+        a._logs["b"].pop(2)
+        assert a.digest()["b"] != b.digest()["b"]
+        a.forget("b")
+        assert a.known("b") == 0
+        assert value(a, "t", "k") == b"v"
+        sync(b, a)
+        while a.sweep():
+            pass
+        assert a.digest()["b"] == b.digest()["b"]
+        assert a.snapshot() == b.snapshot()
+
+    def test_the_own_origin_and_unknown_ones_are_not_forgotten(self, a: Replica):
+        a.add("k", None)
+        for origin in "ab":
+            a.forget(origin)
+        assert list(a.keys()) == ["k"]

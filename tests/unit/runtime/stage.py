@@ -15,13 +15,15 @@ from pyhorde.cluster.membership import Changed
 from pyhorde.config import NodeConfig, RuntimeConfig
 from pyhorde.crdt import Joined, Replica
 from pyhorde.errors import HordeError, NotReplicated
+from pyhorde.runtime.events import Events
 from pyhorde.runtime.faces import SupervisorFace
+from pyhorde.runtime.keys import Keys
 from pyhorde.runtime.names import Names
 from pyhorde.runtime.offers import Offers
 from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.process import Process
 from pyhorde.runtime.record import SPECS, STATES
-from pyhorde.runtime.registry import Registry
+from pyhorde.runtime.registry import Registries
 from pyhorde.runtime.requests import Requests
 from pyhorde.runtime.router import Router
 from pyhorde.runtime.starting import Starter
@@ -249,9 +251,20 @@ class Stage:
         self.names = Names(self.replica, world, self.cluster.view, "a")
         declared = {t: None for cls in classes for t in cls.types}
         self.codec = Codec(declared)
+        self.keys = Keys(self.replica, self.cluster.view)
+        self.events = Events(self.keys, self.names, self.codec)
         self.requests = Requests(cluster)
         self.parts = Parts(
-            config, world, cluster, self.names, self.offers, self.codec, self.requests, self
+            config,
+            world,
+            cluster,
+            self.names,
+            self.keys,
+            self.events,
+            self.offers,
+            self.codec,
+            self.requests,
+            self,
         )
         self.cells: dict[str, Any] = {}
         self._others: dict[str, Replica] = {}
@@ -259,7 +272,8 @@ class Stage:
         self.router = Router(self.parts, self.cells)
         self.supervisor.caller = self.router
         self.starter = Starter(self.parts, self.supervisor)
-        self.registry = Registry(self.parts, self.cells)
+        self.registries = Registries(self.parts, self.cells, self.router)
+        self.registry = self.registries.default
         self.face = SupervisorFace(self.parts, self.supervisor, self.starter, self.router)
 
     async def __aenter__(self) -> Self:
@@ -281,11 +295,14 @@ class Stage:
         joined = Joined()
         for delta in replica.deltas_for(self.replica.vector):
             new = self.replica.join(delta, self.world.wall())
-            joined.keys |= new.keys
+            joined.added += new.added
+            joined.removed += new.removed
             joined.registers |= new.registers
         specs = {key for table, key in joined.registers if table == SPECS}
         states = {key for table, key in joined.registers if table == STATES}
-        self.names.learned(joined.keys, specs, states)
+        self.names.learned(joined.of(""), specs, states)
+        self.supervisor.contests.learned(joined, specs)
+        self.events.learned(joined)
         return joined
 
     def take(self, replica: Replica) -> None:

@@ -79,7 +79,7 @@ def rival(stage: Stage, epoch: int = 9) -> None:
     assert spec is not None
     other = stage.other("b")
     stage.take(other)
-    said = Claim("name", Dot("boot-b", 0), epoch, "b", "name", TYPE, spec.life, None)
+    said = Claim("name", Dot("boot-b", 0), epoch, "b", TYPE, spec.life)
     other.add("name", encode_claim(said))
     stage.bring(other)
 

@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyhorde.cluster.member import Status, View
-from pyhorde.crdt import Dot, Replica
-from pyhorde.runtime.names import RETIRE_AFTER, Names
+from pyhorde.cluster.member import Status
+from pyhorde.crdt import Replica
+from pyhorde.runtime.names import REMEMBER_ENDS, Names
 from pyhorde.runtime.record import (
     META,
     SPECS,
@@ -18,149 +18,16 @@ from pyhorde.runtime.record import (
     Claim,
     Ended,
     Life,
-    Spec,
-    StateRecord,
-    decode_claim,
-    decode_spec,
-    decode_state,
-    encode_claim,
 )
+from tests.unit.runtime.name_table import KEYS, WALL, Table, life, saved, spec
 from tests.unit.runtime.stage import Clock, Stage, member, turns, virtual_time
-
-KEYS = ["a", "b", "c"]
-WALL = 1_700_000_000.0
-
-
-def life(number: int = 1) -> Life:
-    return Life(number, "start")
-
-
-def spec(epoch: int = 1, number: int = 1) -> Spec:
-    return Spec("m:T", b"", "permanent", "checkpoint", epoch, life(number))
-
-
-def saved(epoch: int, number: int = 1, state: bytes = b"s") -> StateRecord:
-    return StateRecord(epoch, "checkpoint", 1, "n", "", state, [], number)
-
-
-class Table:
-    """Names of node ``a`` over a real replica, with two other nodes."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.members = {name: member(name) for name in "abc"}
-        self.replicas = {name: Replica(f"boot-{name}") for name in "abc"}
-        clock: Any = self.clock
-        self.names = Names(self.replicas["a"], clock, self.view, "a")
-        self.changes: list[set[str]] = []
-        self.names.on_changed = self.changes.append
-
-    @property
-    def view(self) -> View:
-        return View(self.members["a"], tuple(self.members.values()))
-
-    def status(self, name: str, status: Status) -> None:
-        self.members[name] = self.members[name].at(status)
-        self.names.review(self.view, {f"boot-{name}"})
-
-    def sync(self, name: str) -> None:
-        replica = self.replicas["a"]
-        for delta in self.replicas[name].deltas_for(replica.vector):
-            joined = replica.join(delta, WALL)
-            specs = {key for table, key in joined.registers if table == SPECS}
-            states = {key for table, key in joined.registers if table == STATES}
-            self.names.learned(joined.keys, specs, states)
-
-    def claim_elsewhere(
-        self, node: str, key: str, epoch: int, process: str = "", number: int = 1
-    ) -> None:
-        dot = Dot(f"boot-{node}", 0)
-        said = Claim(key, dot, epoch, node, process or key, "m:T", life(number), None)
-        self.replicas[node].add(key, encode_claim(said))
-
-    # ---- the same, found the slow way ----
-
-    def claims(self, key: str) -> list[Claim]:
-        found = [decode_claim(*claimed) for claimed in self.replicas["a"].claims(key)]
-        return [c for c in found if c is not None]
-
-    def visible(self, key: str) -> tuple[Claim, ...]:
-        shown = [c for c in self.claims(key) if self.view.is_present(c.boot)]
-        spec = self.spec(key)
-        now = spec.life if spec else None
-        return tuple(
-            sorted(shown, key=lambda c: (c.is_process, c.life == now, c.rank), reverse=True)
-        )
-
-    def spec(self, name: str) -> Spec | None:
-        register = self.replicas["a"].register(SPECS, name)
-        found = decode_spec(register.value) if register and register.value else None
-        return found if isinstance(found, Spec) else None
-
-    def held(self, process: str) -> list[str]:
-        tops = {key: self.visible(key) for key in self.replicas["a"].keys()}  # noqa: SIM118
-        mine = {
-            key
-            for key, claims in tops.items()
-            if claims and claims[0].process == process and key != process
-        }
-        return sorted(mine)
-
-    def record(self, key: str) -> Any:
-        register = self.replicas["a"].register(SPECS, key)
-        return decode_spec(register.value) if register and register.value else None
-
-    def copies(self, key: str) -> list[tuple[str, StateRecord]]:
-        known, found = self.record(key), []
-        for where, register in self.replicas["a"].table(STATES).items():
-            boot, _, name = where.partition("/")
-            saved = decode_state(register.value) if register.value else None
-            if name == key and saved is not None and known and saved.life == known.life.number:
-                found.append((boot, saved))
-        return sorted(found, key=lambda copy: (copy[1].epoch, copy[0]), reverse=True)
-
-    def floor(self, key: str) -> int:
-        known = self.record(key)
-        epochs = [c.epoch for c in self.claims(key)] + [s.epoch for _, s in self.copies(key)]
-        return max([*epochs, known.epoch if known else 0])
-
-    def check(self) -> None:
-        names = self.names
-        keys = set(self.replicas["a"].keys()) | set(KEYS)
-        for key in keys:
-            visible = self.visible(key)
-            assert names.visible(key) == visible
-            assert names.holder(key) == (visible[0] if visible else None)
-            spec = self.spec(key)
-            owner = visible[0] if visible and visible[0].is_process else None
-            if owner is not None and spec is not None and owner.life != spec.life:
-                owner = None
-            assert names.owner(key) == owner
-            assert names.spec(key) == spec
-            assert (key in names.orphans) == (self.spec(key) is not None and owner is None)
-            assert names.held(key) == self.held(key)
-            own = [c for k in keys for c in self.claims(k) if c.boot == "boot-a"]
-            own = [c for c in own if c.process == key]
-            assert sorted(c.dot for c in names.own_claims(key)) == sorted(c.dot for c in own)
-            assert names.floor(key) == self.floor(key)
-            copies = self.copies(key)
-            assert [(c.boot, c.record) for c in names.copies(key)] == copies
-            assert names.state(key) == (copies[0][1] if copies else None)
-        shown = {key for key in keys if self.visible(key)}
-        assert set(names.keys()) == shown and names.count() == len(shown)
-        assert names.processes() == sorted(k for k in keys if self.spec(k))
-        for name in "abc":
-            boot = f"boot-{name}"
-            claimed = {k for k in keys for c in self.claims(k) if c.boot == boot}
-            assert names.names_of(boot) == claimed
-
 
 keys = st.sampled_from(KEYS)
 nodes = st.sampled_from("bc")
 epochs = st.integers(1, 5)
 numbers = st.integers(1, 3)
 steps = st.one_of(
-    st.tuples(st.just("claim"), keys, epochs, keys, numbers),
+    st.tuples(st.just("claim"), keys, epochs, numbers),
     st.tuples(st.just("release"), keys),
     st.tuples(st.just("update"), keys),
     st.tuples(st.just("publish"), keys, epochs, numbers),
@@ -168,14 +35,15 @@ steps = st.one_of(
     st.tuples(st.just("save"), keys, epochs, numbers),
     st.tuples(st.just("save_elsewhere"), nodes, keys, epochs, numbers),
     st.tuples(st.just("forget_state"), keys),
-    st.tuples(st.just("claim_elsewhere"), nodes, keys, epochs, keys, numbers),
+    st.tuples(st.just("claim_elsewhere"), nodes, keys, epochs, numbers),
     st.tuples(st.just("release_elsewhere"), nodes, keys),
     st.tuples(st.just("publish_elsewhere"), nodes, keys, epochs, numbers),
     st.tuples(st.just("rubbish"), nodes, keys, st.binary(max_size=5)),
     st.tuples(st.just("sync"), nodes),
     st.tuples(st.just("view"), nodes, st.sampled_from(Status)),
-    st.tuples(st.just("forget"), nodes),
-    st.tuples(st.just("retire"), st.just(RETIRE_AFTER)),
+    st.tuples(st.just("replace"), nodes),
+    st.tuples(st.just("retire"), nodes),
+    st.tuples(st.just("forget_deletions")),
 )
 
 
@@ -190,8 +58,9 @@ class Run:
         getattr(self, kind)(*args)
         self.table.check()
 
-    def claim(self, key: str, epoch: int, process: str, number: int) -> None:
-        self.names.claim(key, epoch, process, "m:T", life(number))
+    def claim(self, key: str, epoch: int, number: int) -> None:
+        claim = self.names.claim(key, epoch, "m:T", life(number))
+        assert claim in self.table.claims(key)
 
     def _own(self, key: str) -> list[Claim]:
         return [c for c in self.table.claims(key) if c.boot == "boot-a"]
@@ -201,10 +70,11 @@ class Run:
 
     def update(self, key: str) -> None:
         for claim in self._own(key)[:1]:
-            self.names.update(claim, value=b"other", epoch=claim.epoch + 1)
+            self.names.update(claim, epoch=claim.epoch + 1)
 
     def publish(self, key: str, epoch: int, number: int) -> None:
-        self.names.publish(key, spec(epoch, number))
+        new, known = spec(epoch, number), self.table.record(key)
+        assert self.names.publish(key, new) is (known is None or known.rank <= new.rank)
 
     def end(self, key: str) -> None:
         self.names.end(key, "over")
@@ -226,8 +96,8 @@ class Run:
     def forget_state(self, key: str) -> None:
         self.names.forget(key, self.names.copies(key)[:1])
 
-    def claim_elsewhere(self, node: str, key: str, epoch: int, process: str, number: int) -> None:
-        self.table.claim_elsewhere(node, key, epoch, process, number)
+    def claim_elsewhere(self, node: str, key: str, epoch: int, number: int) -> None:
+        self.table.claim_elsewhere(node, key, epoch, number)
 
     def release_elsewhere(self, node: str, key: str) -> None:
         replica = self.table.replicas[node]
@@ -247,19 +117,23 @@ class Run:
 
     def view(self, node: str, status: Status) -> None:
         self.table.status(node, status)
+        if self.table.view.is_present(f"boot-{node}"):
+            self.table.replicas["a"].revive(f"boot-{node}")
 
-    def forget(self, node: str) -> None:
+    def replace(self, node: str) -> None:
         self.table.status(node, Status.DEAD)
         self.table.members[node] = member(node, boot=f"newer-{node}")
         self.names.review(self.table.view, {f"boot-{node}", f"newer-{node}"})
 
-    def retire(self, after: float) -> None:
-        self.names.retire_stale()
-        self.table.clock.time += after
-        self.names.retire_stale()
+    def retire(self, node: str) -> None:
+        if not self.table.view.is_present(f"boot-{node}"):
+            self.table.retire(node)
+
+    def forget_deletions(self) -> None:
+        self.table.forget_deletions()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(steps, max_size=25))
 def test_the_index_says_what_the_replica_says(history: list[tuple[Any, ...]]):
     run = Run()
@@ -369,62 +243,92 @@ def test_a_claim_of_another_life_owns_nothing():
     table.claim_elsewhere("b", "k", 9, number=1)
     table.sync("b")
     assert table.names.owner("k") is None and "k" in table.names.orphans
-    table.names.claim("k", 1, "k", "m:T", life(2))
+    table.names.claim("k", 1, "m:T", life(2))
     owner = table.names.owner("k")
     assert owner is not None and owner.boot == "boot-a"
 
 
-def test_a_processs_own_name_comes_before_a_key_registered_for_another():
+def ended(number: int = 3, epoch: int = 7) -> Table:
+    """A name whose end this node has seen."""
     table = Table()
-    table.names.claim("k", 1, "k", "m:T", life())
-    table.claim_elsewhere("b", "k", 9, "p")
-    table.sync("b")
-    owner = table.names.owner("k")
-    assert owner is not None and owner.boot == "boot-a"
-
-
-def test_claims_of_a_node_that_is_not_yet_known_as_a_member_are_kept():
-    table = Table()
-    del table.members["c"]
-    table.names.review(table.view, {"boot-c"})
-    table.claim_elsewhere("c", "key", 1, "p")
-    table.sync("c")
-    for _ in range(9):
-        table.names.retire_stale()
-        table.clock.time += 1
-    table.members["c"] = member("c")
-    table.names.review(table.view, {"boot-c"})
-    holder = table.names.holder("key")
-    assert holder is not None and holder.node == "c"
-    table.names.retire_stale()
-    table.clock.time += 100
-    table.names.retire_stale()
-    assert table.names.holder("key") is not None
-
-
-def stale() -> Table:
-    table = orphaned()
-    table.members["b"] = member("b", boot="newer")
-    table.names.review(table.view, {"boot-b", "newer"})
+    table.names.publish("k", spec(epoch, number))
+    table.names.end("k", "over")
     return table
 
 
-def test_a_former_boot_is_forgotten_once_its_names_have_moved_on():
-    table = stale()
-    table.names.claim("k", 2, "k", "m:T", life())
-    table.names.retire_stale()
-    table.clock.time += RETIRE_AFTER
-    table.names.retire_stale()
-    assert [c.boot for c in table.claims("k")] == ["boot-a"]
-    assert table.names.names_of("boot-b") == set()
+def test_a_forgotten_end_still_says_how_far_the_name_got():
+    table = ended()
+    table.forget_deletions()
+    assert not list(table.replicas["a"].registers())
+    assert table.names.next_life("k", "s") == Life(4, "s") and table.names.floor("k") == 7
+    assert not table.names.publish("k", spec(9, 3)) and table.names.spec("k") is None
+    assert not table.names.save("k", saved(9, 3))
+    assert table.names.publish("k", spec(9, 4))
 
 
-def test_a_former_boot_is_remembered_while_a_name_of_it_waits_for_an_owner():
-    table = stale()
-    for _ in range(3):
-        table.names.retire_stale()
-        table.clock.time += RETIRE_AFTER
-    assert table.names.traces("k") and table.names.floor("k") == 1
+def test_lives_and_epochs_do_not_fall_when_an_end_is_remembered_no_more():
+    table = ended()
+    table.forget_deletions()
+    for name in ("second", "third"):
+        table.clock.time += REMEMBER_ENDS
+        table.names.publish(name, spec())
+        table.names.end(name, "over")
+    assert table.names.ended("k") is None
+    assert table.names.next_life("k", "s").number == 4 and table.names.floor("k") == 7
+
+
+def test_an_end_is_remembered_for_as_long_as_its_record_is_there():
+    table = ended()
+    for _ in range(5):
+        table.clock.time += REMEMBER_ENDS
+        table.names.publish("other", spec(number=5))
+        table.names.end("other", "over")
+        assert table.names.ended("k") is not None and table.names.next_life("k", "s").number == 4
+    assert table.names.next_life("new", "s") == Life(1, "s")
+
+
+def test_who_joins_later_has_the_marks_of_forgotten_ends():
+    table = ended()
+    table.forget_deletions()
+    clock: Any = Clock()
+    replica = Replica("boot-new")
+    names = Names(replica, clock, table.view, "new")
+    for delta in table.replicas["a"].deltas_for(replica.vector):
+        replica.join(delta, WALL)
+    assert names.floor("k") == 7
+
+
+def test_an_earlier_life_that_comes_late_does_not_lower_what_is_known_of_the_end():
+    table = ended()
+    table.forget_deletions()
+    table.replicas["b"].put(SPECS, "k", spec(1, 1).encode(), WALL, spec(1, 1).rank)
+    table.sync("b")
+    table.names.end("k", "over again")
+    assert table.names.next_life("k", "s").number == 4
+
+
+def test_a_retired_boot_leaves_no_claims_behind_but_its_registers():
+    table = orphaned()
+    replica = table.replicas["b"]
+    replica.put(SPECS, "r", spec(4).encode(), WALL, spec(4).rank)
+    table.sync("b")
+    table.status("b", Status.DEAD)
+    table.retire("b")
+    assert table.claims("k") == [] and table.names.names_of("boot-b") == set()
+    assert table.names.spec("r") == spec(4) and "k" in table.names.orphans
+
+
+def test_a_move_is_told_to_whoever_listens():
+    table = orphaned()
+    told: list[tuple[str, Any, Any]] = []
+    table.names.on_moved = lambda name, before, after: told.append(
+        (name, before and before.node, after and after.node)
+    )
+    table.status("b", Status.DEAD)
+    claim = table.names.claim("k", 2, "m:T", life())
+    table.names.update(claim, epoch=3)
+    table.names.release(table.names.own_claims("k"))
+    assert told == [("k", "b", None), ("k", None, "a"), ("k", "a", None)]
 
 
 def test_every_change_of_an_owner_or_spec_is_reported():
@@ -448,11 +352,11 @@ def test_every_write_is_told():
     table = Table()
     told: list[int] = []
     table.names.on_written = lambda: told.append(table.names.seq)
-    claim = table.names.claim("k", 1, "k", "m:T", life())
+    claim = table.names.claim("k", 1, "m:T", life())
     table.names.publish("k", spec())
     table.names.save("k", saved(1))
     table.names.put(META, "m", b"")
-    table.names.update(claim, value=b"v")
+    table.names.update(claim, epoch=2)
     table.names.end("k", "over")
     table.names.release(table.names.own_claims("k"))
     assert len(told) == 7 and told == sorted(set(told))
@@ -467,7 +371,7 @@ async def test_waiting_for_a_name_ends_with_its_next_change_or_its_time():
     assert loop.time() - began == 3.0
     waiting = [asyncio.create_task(stage.names.changed("k", 3.0)) for _ in range(3)]
     await turns()
-    stage.names.claim("other", 1, "other", "m:T", life())
+    stage.names.claim("other", 1, "m:T", life())
     await turns()
     assert not any(task.done() for task in waiting)
     stage.names.publish("k", spec())

@@ -34,7 +34,7 @@ ME, OTHER = "boot-me", "boot-other"
 
 
 def claim(boot: str, epoch: int, life: Life = LIFE) -> Claim:
-    return Claim("name", Dot(boot, 1), epoch, boot, "name", "m:T", life, None)
+    return Claim("name", Dot(boot, 1), epoch, boot, "m:T", life)
 
 
 def situation(*claims: Claim, **changes: Any) -> Situation:

@@ -18,6 +18,7 @@ from pyhorde.runtime.record import (
     Spec,
     StateRecord,
     check_name,
+    check_names,
     decode_claim,
     decode_spec,
     decode_state,
@@ -45,12 +46,9 @@ def test_an_ended_name_comes_out_as_it_went_in(ended: Ended):
     assert decode_spec(ended.encode()) == ended
 
 
-values = st.none() | st.binary(max_size=50)
-
-
-@given(st.builds(Claim, texts, st.just(DOT), epochs, texts, texts, texts, lives, values))
+@given(st.builds(Claim, texts, st.just(DOT), epochs, texts, texts, lives))
 def test_a_claim_comes_out_as_it_went_in(claim: Claim):
-    assert decode_claim(claim.key, DOT, encode_claim(claim)) == claim
+    assert decode_claim(claim.name, DOT, encode_claim(claim)) == claim
 
 
 life_numbers = st.integers(1, 2**20 - 1)
@@ -101,10 +99,11 @@ HOSTILE = [
     msgpack.packb([0, 1]),
     msgpack.packb([0, 2**64 - 1, "r", 1, "s"]),
     msgpack.packb([0, 1, "r", -1, "s"]),
-    msgpack.packb(["epoch", "n", "p", "t", 1, "s", None]),
-    msgpack.packb([1, "n", "p", "t", 1, "s", "value"]),
-    msgpack.packb([2**64 - 1, "n", "p", "t", 1, "s", None]),
-    msgpack.packb([1, "n", "p", "t", 2**64 - 1, "s", None]),
+    msgpack.packb(["epoch", "n", "t", 1, "s"]),
+    msgpack.packb([1, "n", "t", 1, "s", None]),
+    msgpack.packb([2**64 - 1, "n", "t", 1, "s"]),
+    msgpack.packb([1, "n", "t", 2**64 - 1, "s"]),
+    msgpack.packb([1, "n", "t", 0, "s"]),
     msgpack.packb([1, "k", 1, "n", "r", "text", [], 1]),
     msgpack.packb([1, "k", 1, "n", "r", b"s", {}, 1]),
     msgpack.packb([2**64 - 1, "k", 1, "n", "r", b"s", [], 1]),
@@ -126,7 +125,7 @@ def test_hostile_bytes_are_nothing(data: bytes):
 @pytest.mark.parametrize("cut", range(1, 10))
 def test_a_record_cut_short_is_nothing(cut: int):
     life = Life(1, "start")
-    claim = Claim("k", DOT, 1, "n", "p", "t", life, b"value")
+    claim = Claim("k", DOT, 1, "n", "type", life)
     assert decode_spec(Spec("t", b"a", "permanent", "none", 1, life).encode()[:-cut]) is None
     assert decode_claim("k", DOT, encode_claim(claim)[:-cut]) is None
 
@@ -159,15 +158,26 @@ def test_what_is_no_name_is_refused_with_the_reason(name: Any, problem: str):
 
 def test_of_two_claims_the_higher_epoch_ranks_higher_and_then_the_boot():
     def rank(epoch: int, boot: str) -> tuple[int, str]:
-        return Claim("k", Dot(boot, 1), epoch, "n", "k", "t", Life(1, "s"), None).rank
+        return Claim("k", Dot(boot, 1), epoch, "n", "t", Life(1, "s")).rank
 
     assert rank(2, "a") > rank(1, "z")
     assert rank(1, "b") > rank(1, "a")
 
 
-def test_a_claim_is_a_processs_own_name_or_a_key_for_one():
-    assert Claim("k", DOT, 1, "n", "k", "t", Life(1, "s"), None).is_process
-    assert not Claim("k", DOT, 1, "n", "p", "t", Life(1, "s"), None).is_process
+NO_NAMES: list[Any] = ["", "x" * 513, "ä" * 257, "\ud800", None, 7, b"bytes"]
+
+
+@pytest.mark.parametrize("bad", NO_NAMES, ids=repr)
+def test_of_many_names_the_first_that_is_none_is_refused(bad: Any):
+    names: list[Any] = ["a", "ö" * 256, "x" * 512]
+    check_names(names)
+    check_names([])
+    for place in range(len(names) + 1):
+        with pytest.raises(InvalidName) as caught:
+            check_names([*names[:place], bad, *names[place:], ""])
+        with pytest.raises(InvalidName) as alone:
+            check_name(bad)
+        assert str(caught.value) == str(alone.value)
 
 
 def spec(life: int, start_id: str = "s", epoch: int = 1) -> Spec:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
 from typing import Any
 
 import pytest
 
-from pyhorde import Process, call
-from pyhorde.crdt import Dot
 from pyhorde.errors import (
     CannotTravel,
     InvalidName,
@@ -17,44 +15,15 @@ from pyhorde.errors import (
     NotOwner,
     NotReplicated,
 )
-from pyhorde.runtime.record import Claim, Life, encode_claim
 from pyhorde.runtime.registry import Entry
-from tests.unit.runtime.stage import Stage, member, turns, virtual_time
-
-TYPE = f"{__name__}:Room"
-
-
-class Room(Process):
-    def __init__(self) -> None:
-        self.lost: list[Any] = []
-
-    @call
-    async def register(self, key: str, value: Any) -> str:
-        return str(self.node.registry.register(key, value, self).process)
-
-    async def handle_info(self, message: Any) -> None:
-        self.lost.append(message)
-
-
-async def room() -> AsyncIterator[Stage]:
-    async with Stage(Room, others=(member("b", boot="boot-b"),)) as stage:
-        await stage.face.start_child(Room, "room")
-        yield stage
-
-
-def elsewhere(stage: Stage, key: str, process: str = "", epoch: int = 1) -> None:
-    other = stage.other("b")
-    stage.take(other)
-    value = stage.codec.encode("theirs")
-    life = Life(1, "start")
-    said = Claim(key, Dot("boot-b", 0), epoch, "b", process or key, TYPE, life, value)
-    other.add(key, encode_claim(said))
-    stage.bring(other)
+from pyhorde.runtime.watching import Unreadable
+from tests.unit.runtime.rooms import Room, claims, heard, room, runs
+from tests.unit.runtime.stage import Stage, outcome, turns, until, virtual_time
 
 
 @virtual_time
 async def test_a_key_is_found_with_its_value_and_its_process():
-    async for stage in room():
+    async with room() as stage:
         entry = stage.registry.register("door", {"open": True}, "room")
         assert entry == Entry("door", {"open": True}, "room", "a")
         assert stage.registry.lookup("door") == entry
@@ -67,17 +36,17 @@ async def test_a_key_is_found_with_its_value_and_its_process():
 
 @virtual_time
 async def test_a_process_registers_itself():
-    async for stage in room():
+    async with room() as stage:
         assert await stage.router.call("room", "register", ["door", 1], {}) == "room"
 
 
 @virtual_time
 async def test_a_key_that_is_held_is_taken():
-    async for stage in room():
+    async with room() as stage:
         await stage.face.start_child(Room, "other")
         stage.registry.register("door", 1, "room")
-        elsewhere(stage, "window", "their-room")
-        elsewhere(stage, "hatch", "other")
+        claims(stage, "window")
+        claims(stage, "hatch")
         for key, owner in (("door", "a"), ("room", "a"), ("window", "b"), ("hatch", "b")):
             with pytest.raises(NameTaken) as caught:
                 stage.registry.register(key, 2, "other")
@@ -86,50 +55,80 @@ async def test_a_key_that_is_held_is_taken():
 
 @virtual_time
 async def test_registering_a_key_again_gives_it_a_new_value():
-    async for stage in room():
+    async with room() as stage:
         stage.registry.register("door", 1, "room")
         stage.registry.register("door", 2, "room")
         entry = stage.registry.lookup("door")
         assert entry is not None and entry.value == 2
-        assert len(stage.names.visible("door")) == 1
+        assert len(stage.keys.default.holders("door")) == 1
         with pytest.raises(NameTaken):
             stage.registry.register("room", 2, "room")
 
 
 @virtual_time
 async def test_a_key_is_registered_only_for_a_process_of_this_node():
-    async for stage in room():
-        elsewhere(stage, "their-room")
+    async with room() as stage:
+        runs(stage, "their-room")
         with pytest.raises(NotOwner):
             stage.registry.register("door", 1, "their-room")
         with pytest.raises(NameNotFound):
             stage.registry.register("door", 1, "nobody")
 
 
-@pytest.mark.parametrize("key", ["", "x" * 513, "\ud800"])
+NO_KEYS: list[Any] = ["", "x" * 513, "\ud800", "ä" * 257, None, 7, b"door"]
+
+
+@pytest.mark.parametrize("key", NO_KEYS, ids=repr)
 @virtual_time
-async def test_what_is_no_key_is_refused(key: str):
-    async for stage in room():
-        with pytest.raises(InvalidName):
-            stage.registry.register(key, 1, "room")
+async def test_what_is_no_key_is_refused_and_changes_nothing(key: Any):
+    async with room() as stage:
+        before = stage.replica.seq
+        for kind in (stage.registry, stage.registries.unique("u"), stage.registries.groups("g")):
+            with pytest.raises(InvalidName):
+                kind.register(key, 1, "room")
+        for keys in (["ok", key], {"ok": 1, key: 2}):
+            with pytest.raises(InvalidName):
+                await stage.registry.register_many(keys, "room")
         with pytest.raises(InvalidName):
             stage.registry.put_meta(key, 1)
+        with pytest.raises(InvalidName):
+            await stage.face.start_child(Room, key or "")
+        assert stage.replica.seq == before and stage.registry.count() == 1
 
 
-@pytest.mark.parametrize("value", [object(), "x" * 70_000])
+def deep(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+NO_VALUES = [object(), "x" * 70_000, deep(2000), "\ud800", lambda: None]
+
+
+@pytest.mark.parametrize("value", NO_VALUES, ids=range(len(NO_VALUES)))
 @virtual_time
 async def test_a_value_that_cannot_travel_changes_nothing(value: Any):
-    async for stage in room():
-        with pytest.raises(CannotTravel):
-            stage.registry.register("door", value, "room")
+    async with room() as stage:
+        group = stage.registries.groups("g")
+        stage.registry.register("held", 1, "room")
+        before = stage.replica.seq
+        for kind, key in ((stage.registry, "door"), (group, "door"), (stage.registry, "held")):
+            with pytest.raises(CannotTravel):
+                kind.register(key, value, "room")
         with pytest.raises(CannotTravel):
             stage.registry.put_meta("m", value)
-        assert stage.registry.lookup("door") is None and stage.registry.meta("m") is None
+        with pytest.raises(CannotTravel):
+            stage.registry.update_value("held", "room", lambda _: value)
+        with pytest.raises(CannotTravel):
+            await stage.registry.register_many({"one": 1, "two": value}, "room")
+        assert stage.replica.seq == before and stage.registry.meta("m") is None
+        assert stage.registry.lookup("held") == ("held", 1, "room", "a")
 
 
 @virtual_time
 async def test_a_key_can_be_given_back_but_a_name_cannot():
-    async for stage in room():
+    async with room() as stage:
         stage.registry.register("door", 1, "room")
         assert stage.registry.unregister("door", "room") is True
         assert stage.registry.unregister("door", "room") is False
@@ -139,7 +138,7 @@ async def test_a_key_can_be_given_back_but_a_name_cannot():
 
 @virtual_time
 async def test_keys_go_with_their_process():
-    async for stage in room():
+    async with room() as stage:
         stage.registry.register("door", 1, "room")
         await stage.face.terminate_child("room")
         await turns()
@@ -148,7 +147,7 @@ async def test_keys_go_with_their_process():
 
 @virtual_time
 async def test_only_the_holder_changes_a_value():
-    async for stage in room():
+    async with room() as stage:
         await stage.face.start_child(Room, "other")
         stage.registry.register("door", 1, "room")
         assert stage.registry.update_value("door", "room", lambda n: n + 1) == (2, 1)
@@ -162,7 +161,7 @@ async def test_only_the_holder_changes_a_value():
 
 @virtual_time
 async def test_a_change_that_raises_changes_nothing():
-    async for stage in room():
+    async with room() as stage:
         stage.registry.register("door", 1, "room")
         with pytest.raises(ZeroDivisionError):
             stage.registry.update_value("door", "room", lambda _: 1 // 0)
@@ -172,7 +171,7 @@ async def test_a_change_that_raises_changes_nothing():
 
 @virtual_time
 async def test_entries_are_selected_by_prefix_and_by_condition():
-    async for stage in room():
+    async with room() as stage:
         for n in range(5):
             stage.registry.register(f"door/{n}", n, "room")
         keys = [entry.key for entry in stage.registry.select("door/")]
@@ -183,33 +182,8 @@ async def test_entries_are_selected_by_prefix_and_by_condition():
 
 
 @virtual_time
-async def test_of_two_holders_of_a_key_the_lower_lets_go_and_is_told():
-    async for stage in room():
-        stage.registry.register("door", 1, "room")
-        elsewhere(stage, "door", "their-room", epoch=9)
-        await turns()
-        entry = stage.registry.lookup("door")
-        assert entry is not None and entry.node == "b"
-        assert len(stage.names.visible("door")) == 1
-        assert stage.cells["room"].process.lost == [("key_lost", "door", "b")]
-
-
-@virtual_time
-async def test_a_name_wins_over_a_key_whatever_their_epochs():
-    async for stage in room():
-        elsewhere(stage, "room", "their-room", epoch=9)
-        await turns()
-        assert stage.names.owner("room") is not None
-        stage.registry.register("door", 1, "room")
-        elsewhere(stage, "door", "door")
-        await turns()
-        assert len(stage.names.visible("door")) == 1
-        assert stage.registry.keys("room") == ["room"]
-
-
-@virtual_time
 async def test_metadata_is_read_as_it_was_written_and_can_be_deleted():
-    async for stage in room():
+    async with room() as stage:
         assert stage.registry.meta("m") is None and stage.registry.meta("m", 5) == 5
         stage.registry.put_meta("m", {"a": (1, 2)})
         assert stage.registry.meta("m") == {"a": (1, 2)}
@@ -222,10 +196,216 @@ async def test_metadata_is_read_as_it_was_written_and_can_be_deleted():
 
 @virtual_time
 async def test_a_flush_waits_for_every_live_member():
-    async for stage in room():
+    async with room() as stage:
         stage.registry.put_meta("m", 1)
         await stage.registry.flush()
         assert stage.cluster.asked[-1] == (stage.names.seq, None, "what was written")
         stage.cluster.let_copies_arrive(arrive=False)
         with pytest.raises(NotReplicated):
             await stage.registry.flush(timeout=0.5)
+
+
+@virtual_time
+async def test_awaiting_a_registration_waits_for_every_live_member():
+    async with room() as stage:
+        entry = await stage.registry.register("door", 1, "room")
+        assert entry == Entry("door", 1, "room", "a") == stage.registry.lookup("door")
+        assert stage.cluster.asked[-1] == (stage.names.seq, None, "what was written")
+        stage.cluster.let_copies_arrive(arrive=False)
+        waiting = asyncio.create_task(stage.registry.flush())
+        registration = stage.registry.register("window", 2, "room")
+        assert stage.registry.lookup("window") == registration
+        with pytest.raises(NotReplicated):
+            await registration
+        assert isinstance(await outcome(asyncio.wait_for(waiting, 9)), NotReplicated)
+        assert stage.registry.lookup("window") == ("window", 2, "room", "a")
+
+
+# ---- many at once -------------------------------------------------------------------------------
+
+
+MANY = [f"k{n}" for n in range(10_000)]
+
+
+@virtual_time
+async def test_many_keys_are_registered_at_once():
+    async with room() as stage:
+        assert await stage.registry.register_many(MANY, "room") == 10_000
+        assert stage.registry.count() == 10_001
+        assert stage.registry.keys("room") == ["room", *sorted(MANY)]
+        assert stage.registry.lookup("k9999") == ("k9999", None, "room", "a")
+        assert await stage.registry.register_many([], "room") == 0
+
+
+@virtual_time
+async def test_many_keys_may_have_a_value_each():
+    async with room() as stage:
+        wanted = {"one": 1, "two": [2], "none": None}
+        assert await stage.registry.register_many(wanted, "room") == 3
+        assert {e.key: e.value for e in stage.registry.select(where=lambda e: e.key != "room")} == (
+            wanted
+        )
+
+
+@pytest.mark.parametrize("taken", ["mine", "other", "theirs", "room", "their name", "twice"])
+@pytest.mark.parametrize("place", [0, 5000, 10_000])
+@virtual_time
+async def test_none_is_registered_when_one_is_taken(taken: str, place: int):
+    async with room("second") as stage:
+        stage.registry.register("mine", None, "room")
+        stage.registry.register("other", None, "second")
+        claims(stage, "theirs", "their name")
+        before = stage.replica.seq
+        wanted = [*MANY[:place], taken, *MANY[place:], "other"]
+        if taken == "twice":
+            wanted = [*MANY[:place], taken, *MANY[place:], taken]
+        for keys in (wanted, dict.fromkeys(wanted)) if taken != "twice" else (wanted,):
+            with pytest.raises(NameTaken) as caught:
+                await stage.registry.register_many(keys, "room")
+            assert caught.value.name == taken
+            assert caught.value.owner == ("b" if taken.startswith("their") else "a")
+        assert stage.replica.seq == before and stage.registry.lookup("k1") is None
+
+
+@pytest.mark.parametrize("taken", ["k0", "k5000", "k9999"])
+@virtual_time
+async def test_a_key_that_is_taken_while_others_are_registered_takes_them_all_back(taken: str):
+    async with room("second") as stage:
+        task = asyncio.create_task(outcome(stage.registry.register_many(MANY, "room")))
+        while not task.done():
+            await turns(1)
+            if stage.registry.lookup(taken) is None:
+                stage.registry.register(taken, 1, "second")
+        error = await task
+        assert isinstance(error, NameTaken) and error.name == taken
+        assert stage.registry.keys("room") == ["room"]
+        assert stage.registry.keys("second") == ["second", taken]
+        assert stage.keys.default.contested() == []
+
+
+@pytest.mark.parametrize("way", ["ends", "crashes", "is gone"])
+@virtual_time
+async def test_a_process_that_ends_while_its_keys_are_registered_leaves_none(way: str):
+    async with room() as stage:
+        keys = [f"k{n}" for n in range(100_000)]
+        task = asyncio.create_task(outcome(stage.registry.register_many(keys, "room")))
+        while stage.registry.lookup("k0") is None:
+            await turns(1)
+        if way == "ends":
+            await stage.face.terminate_child("room")
+        elif way == "crashes":
+            await stage.router.cast("room", "crash", [], {})
+        else:
+            stage.supervisor.remove(stage.cells["room"])
+            stage.names.release(stage.names.own_claims("room"))
+        result = await task
+        assert isinstance(result, NameNotFound) or way == "ends"
+        await turns()
+        assert list(stage.replica.keys("u:")) == []
+
+
+@virtual_time
+async def test_many_keys_of_nobody_or_of_another_node_are_refused():
+    async with room() as stage:
+        runs(stage, "theirs")
+        with pytest.raises(NotOwner):
+            await stage.registry.register_many(["k"], "theirs")
+        with pytest.raises(NameNotFound):
+            await stage.registry.register_many(["k"], "nobody")
+
+
+# ---- taking back, counting ----------------------------------------------------------------------
+
+
+@virtual_time
+async def test_a_key_is_counted_and_taken_back_only_when_it_matches():
+    async with room() as stage:
+        registry = stage.registry
+        registry.register("door", 3, "room")
+        assert registry.count_match("door") == registry.count_match("room") == 1
+        assert registry.count_match("door", lambda entry: entry.value > 3) == 0
+        assert registry.count_match("nothing") == 0
+        assert registry.unregister_match("door", "room", lambda entry: entry.value > 3) == 0
+        assert registry.lookup("door") is not None
+        assert registry.unregister_match("door", "room", lambda entry: entry.value == 3) == 1
+        assert registry.lookup("door") is None
+
+
+@virtual_time
+async def test_another_process_cannot_take_a_key_back():
+    async with room("second") as stage:
+        stage.registry.register("door", 1, "room")
+        assert stage.registry.unregister("door", "second") is False
+        runs(stage, "theirs")
+        with pytest.raises(NotOwner):
+            stage.registry.unregister("door", "theirs")
+        with pytest.raises(NameNotFound):
+            stage.registry.unregister("door", "nobody")
+        assert stage.registry.lookup("door") is not None
+
+
+@virtual_time
+async def test_a_value_that_cannot_be_read_here_breaks_nothing_but_its_own_lookup():
+    async with room() as stage:
+        stage.registry.register("good", 1, "room")
+        claims(stage, "bad", data=b"\xc1")
+        bad, good, *_ = stage.registry.select()
+        assert good == ("good", 1, "room", "a") and bad[2:] == ("theirs", "b")
+        assert isinstance(bad.value, Unreadable) and bad.value.data == b"\xc1"
+        assert stage.registry.count() == 4
+        assert stage.registry.count_match("bad", lambda e: isinstance(e.value, Unreadable)) == 1
+        assert await stage.registry.dispatch("bad", lambda entries: None) == 1
+        with pytest.raises(CannotTravel):
+            stage.registry.lookup("bad")
+
+
+@virtual_time
+async def test_a_process_without_a_readable_name_breaks_nothing():
+    async with room() as stage:
+        runs(stage, "theirs")
+        other = stage.other("b")
+        other.add("odd", None, table="u:", label=b"\xff")
+        with stage.registry.listen() as events:
+            stage.bring(other)
+            assert (await anext(events)).key == "odd"
+        assert stage.registry.lookup("odd").node == "b" and len(stage.registry.select()) == 3
+
+
+# ---- keys and the life of their process ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [3, 10_000])
+@virtual_time
+async def test_a_restarted_process_registers_its_keys_again(count: int):
+    keys = [f"k{n}" for n in range(count)]
+    async with Stage(Room) as stage:
+        await stage.face.start_child(Room, "room", *keys)
+        stage.registry.register("later", None, "room")
+        first = stage.cells["room"].process
+        await stage.router.cast("room", "crash", [], {})
+        await until(lambda: stage.cells["room"].process not in (None, first), "the restart")
+        await until(lambda: stage.registry.count() == count + 1, "its keys")
+        assert stage.registry.lookup("later") is None
+        assert stage.cells["room"].statistics.restarts == 1
+        assert heard(stage) == [] and stage.keys.default.contested() == []
+
+
+@virtual_time
+async def test_very_many_keys_are_gone_when_the_end_of_their_process_is_known():
+    async with room("second") as stage:
+        await stage.registry.register_many(MANY, "room")
+        stage.registries.groups("g").register("door", 1, "room")
+        await stage.face.terminate_child("room")
+        assert stage.registry.count() == 1 and stage.registries.groups("g").count() == 0
+        assert await stage.registry.register_many(MANY, "second") == 10_000
+
+
+@virtual_time
+async def test_a_start_that_is_refused_writes_nothing():
+    async with room() as stage:
+        stage.registry.register("door", 1, "room")
+        before = stage.replica.seq
+        for name in ("room", "door"):
+            with pytest.raises(NameTaken):
+                await stage.face.start_child(Room, name)
+        assert stage.replica.seq == before

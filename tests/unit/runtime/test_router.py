@@ -74,7 +74,7 @@ class Elsewhere:
         replica = self.stage.other(node)
         self.stage.take(replica)
         self.epoch += 1
-        said = Claim("far", Dot(replica.origin, 0), self.epoch, node, "far", TYPE, LIFE, None)
+        said = Claim("far", Dot(replica.origin, 0), self.epoch, node, TYPE, LIFE)
         replica.add("far", encode_claim(said))
         self.stage.bring(replica)
 
@@ -450,7 +450,7 @@ async def test_a_cast_that_arrives_for_a_process_on_the_move_reaches_its_next_ow
         await asyncio.sleep(0.5)
         replica, spec = stage.other("c"), stage.names.spec("far")
         assert spec is not None
-        said = Claim("far", Dot("boot-c", 0), 2, "c", "far", TYPE, spec.life, None)
+        said = Claim("far", Dot("boot-c", 0), 2, "c", TYPE, spec.life)
         stage.take(replica)
         replica.add("far", encode_claim(said))
         stage.bring(replica)

@@ -683,7 +683,7 @@ async def test_news_of_a_process_that_runs_elsewhere_and_is_well_costs_no_decisi
         stage.supervisor.situation = lambda name: (asked.append(name), real(name))[1]  # type: ignore[method-assign]
         life = LifeOf(1, "start")
         dot = Dot(other.origin, 0)
-        said = Claim("elsewhere", dot, 1, "b", "elsewhere", "m:T", life, None)
+        said = Claim("elsewhere", dot, 1, "b", "m:T", life)
         spec = Spec("m:T", b"", "permanent", "replicated", 1, life)
         other.add("elsewhere", encode_claim(said))
         other.put(SPECS, "elsewhere", spec.encode(), 0.0, spec.rank)

@@ -12,6 +12,7 @@ import pytest
 from pyhorde.errors import HordeError, NameNotFound, NameTaken, NodeDraining
 from pyhorde.runtime.process import Process
 from pyhorde.testing import SimLoop
+from pyhorde.testing.registry_work import Board, Tenant
 from pyhorde.testing.work import GIVE_UP, Access, Workload
 from pyhorde.testing.workloads import (
     ALL,
@@ -26,6 +27,7 @@ from pyhorde.testing.workloads import (
     Talk,
     processes,
 )
+from tests.unit.testing.memory_node import memory_node
 
 
 class Memory:
@@ -35,6 +37,7 @@ class Memory:
         self.alive: dict[str, Any] = {}
         self.answers: dict[str, Any] = {}
         self.ids: list[str | None] = []
+        self.node = memory_node()
         self.refusals = 0
         """So many requests are refused first."""
 
@@ -73,13 +76,16 @@ class Memory:
             raise NameTaken(name, "a")
         self.alive[name] = process = cls(*args)
         loop = asyncio.get_running_loop()
-        process._context = _Context(process, loop)  # type: ignore[assignment]
+        process._context = _Context(process, loop, name, self.node)  # type: ignore[assignment]
         await process.init(None)
 
     async def stop_through(self, machine: str, name: str) -> None:
         self._refuse(machine)
         if self.alive.pop(name, None) is None:
             raise NameNotFound(name)
+        held = self.node.registry.held
+        for key in [key for key, entry in held.items() if entry.process == name]:
+            del held[key]
 
     def answered(self, answer: Any) -> Any:
         """What crosses a network is a copy."""
@@ -96,9 +102,13 @@ class Memory:
 
 
 class _Context:
-    """What a process of these workloads needs of its node: a timer."""
+    """What a process of these workloads is lent."""
 
-    def __init__(self, process: Process, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, process: Process, loop: asyncio.AbstractEventLoop, name: str, node: Any
+    ) -> None:
+        self.name = name
+        self.node = node
         self._process = process
         self._loop = loop
 
@@ -170,7 +180,7 @@ def test_neither_does_one_that_refuses_now_and_then(kind: type[Workload]):
 
 
 def test_what_nodes_must_offer_for_all_workloads_is_known():
-    assert set(processes()) == {Ledger, Holder, Talk, Clock}
+    assert set(processes()) == {Ledger, Holder, Talk, Clock, Tenant, Board}
     assert processes([Accounting]) == [Ledger]
 
 

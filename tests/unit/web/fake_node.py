@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from pyhorde.cluster.codec import Codec
@@ -12,9 +13,10 @@ from pyhorde.cluster.real import RealWorld
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Replica
 from pyhorde.errors import NameNotFound
+from pyhorde.runtime.keys import UNIQUE, Keys
 from pyhorde.runtime.names import Names
 from pyhorde.runtime.record import FIRST_LIFE, SPECS, Spec
-from pyhorde.runtime.registry import Entry
+from pyhorde.runtime.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,11 @@ class FakeNode:
         }
         self.names = self.tables["a"]
         self.codec = Codec([Badge])
+        self.keys = Keys(self.replicas["a"], self.view)
+        parts: Any = SimpleNamespace(keys=self.keys, names=self.names, codec=self.codec)
+        self._registry = Registry(parts, {}, caller=parts, table=UNIQUE)
+        self.lookup, self.select = self._registry.lookup, self._registry.select
+        self.count = self._registry.count
         self.drain_progress: dict[str, Any] | None = None
         self.supervisor = self.router = self.registry = self
         self.cells: list[FakeCell] = []
@@ -67,7 +74,7 @@ class FakeNode:
     def runs(self, name: str, on: str = "a", epoch: int = 1, type: str = "app:Counter") -> None:
         """A process of this name is run by node ``on``, and everyone knows it."""
         table = self.tables[on]
-        table.claim(name, epoch, name, type, FIRST_LIFE)
+        table.claim(name, epoch, type, FIRST_LIFE)
         table.publish(name, Spec(type, b"", "permanent", "none", epoch, FIRST_LIFE))
         self.sync(on)
 
@@ -78,11 +85,10 @@ class FakeNode:
         for delta in self.replicas[source].deltas_for(self.replicas["a"].vector):
             joined = self.replicas["a"].join(delta, self.world.wall())
             specs = {key for table, key in joined.registers if table == SPECS}
-            self.names.learned(joined.keys, specs)
+            self.names.learned(joined.of(""), specs)
 
     def registers(self, key: str, process: str, value: Any) -> None:
-        data = self.codec.encode(value)
-        self.names.claim(key, 1, process, "app:Counter", FIRST_LIFE, data)
+        self.keys.default.claim(key, process, self.codec.encode(value))
 
     def _noted(self, *what: Any) -> None:
         self.seen.append(what)
@@ -118,13 +124,6 @@ class FakeNode:
         self._noted("cast", *what)
 
     # ---- registry and node ----------------------------------------------------------------------
-
-    def lookup(self, key: str) -> Entry | None:
-        claim = self.names.holder(key)
-        if claim is None:
-            return None
-        value = None if claim.value is None else self.codec.decode(claim.value)
-        return Entry(key, value, claim.process, claim.node)
 
     def meta(self, key: str, default: Any) -> Any:
         return self.shared.get(key, default)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from pyhorde.errors import NotReplicated
-from pyhorde.runtime.record import FIRST_LIFE
 from tests.unit.web.conftest import Edge
 from tests.unit.web.fake_node import Badge
 
@@ -32,8 +31,13 @@ async def test_a_value_of_a_declared_type(edge: Edge):
 
 
 async def test_a_value_of_an_unknown_type_comes_as_its_bytes(edge: Edge):
-    edge.node.names.claim("k", 1, "m", "app:C", FIRST_LIFE, b"\xc1")
-    assert (await edge.get("/v1/registry/k"))["value"] == {"base64": "wQ=="}
+    edge.node.registers("k2", "m", 1)
+    for key in ("k", "k1", "k3"):
+        edge.node.keys.default.claim(key, "m", b"\xc1")
+    held = {"key": "k", "value": {"base64": "wQ=="}, "process": "m", "node": "a"}
+    assert await edge.get("/v1/registry/k") == held
+    assert (await edge.get("/v1/registry/k2"))["value"] == 1
+    assert (await edge.get("/v1/status"))["names"] == 4
 
 
 async def test_a_key_nobody_holds(edge: Edge):
