@@ -20,10 +20,10 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 step = @printf '\n== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test days lint format check-python clean
+.PHONY: help demo test days benchmarks lint format check-python clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO_READY) ## install what users get, run a meeting on three nodes, kill one of them
 	@$(DEMO_VENV)/bin/pyhorde demo
@@ -42,6 +42,16 @@ days: $(READY) ## bad days for a simulated cluster of five, DAYS known seeds and
 	@$(BIN)/python -m pyhorde.testing --seeds $(DAYS) --nodes 5 --minutes 10
 	$(call step,$(DAYS) fresh bad days from seed $(FRESH) on)
 	@$(BIN)/python -m pyhorde.testing --seeds $(DAYS) --first $(FRESH) --nodes 5 --minutes 10
+
+benchmarks: $(READY) ## the registry's figures, and whether anything is lost or kept for ever
+	$(call step,figures)
+	-@$(BIN)/python benchmarks/registry.py
+	$(call step,what stays behind)
+	-@$(BIN)/python benchmarks/churn.py
+	$(call step,a pulled cable)
+	-@$(BIN)/python benchmarks/link_down.py
+	$(call step,random histories)
+	-@$(BIN)/python benchmarks/histories.py --count 100000
 
 lint: $(READY) ## the checks that run no code of the project
 	$(call step,ruff format)
