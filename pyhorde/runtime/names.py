@@ -28,7 +28,7 @@ EPOCH_MARK: Final = "epoch"
 """The highest epoch of any name that has ended."""
 LIFE_MARK: Final = "life"
 """The last life of any name whose end has been forgotten."""
-REMEMBER_ENDS: Final = 60.0
+REMEMBER_ENDS: Final = 15.0
 """Seconds for which the end of a name is remembered after the last look at its record."""
 _NO_CLAIMS: Final[tuple[Claim, ...]] = ()
 
