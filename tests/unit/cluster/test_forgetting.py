@@ -16,6 +16,7 @@ from pyhorde.cluster.member import Member, Status
 from pyhorde.cluster.messages import Forget, Gossip, SyncAck, SyncData, SyncRequest, Update
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Replica
+from pyhorde.errors import NotReplicated
 from tests.unit.cluster.pair import Pair, met
 
 
@@ -359,3 +360,19 @@ def test_a_peer_that_another_one_tells_everything_counts_as_joining():
     pair["a"].received("b", SyncRequest({}), pair.now + 2, pair.now)
     assert not pair["a"].is_joining("b", pair.now + 2)
     assert not pair["a"].is_joining("gone", pair.now + 2)
+
+
+async def test_who_is_told_everything_by_somebody_else_is_not_waited_for_by_a_flush():
+    now = [100.0]
+    world = SimpleNamespace(rng=random.Random(1), now=lambda: now[0])
+    mine = Replica("boot-me")
+    cluster = Cluster(NodeConfig(name="me"), world, member("me"), mine, ())  # type: ignore[arg-type]
+    cluster._membership.linked(A, now[0])
+    cluster._replication.linked("boot-a", now[0])
+    mine.add("k", None)
+    with pytest.raises(NotReplicated):
+        await cluster.replicated(mine.seq, None, 0.0, "it")
+    now[0] += 2
+    await cluster.replicated(mine.seq, None, 0.0, "it")
+    with pytest.raises(NotReplicated):
+        await cluster.replicated(mine.seq, 1, 0.0, "it")  # that it is safe elsewhere nobody says

@@ -387,3 +387,16 @@ def test_what_was_written_can_be_pushed_without_a_timer(pair: Pair):
     assert len(pair.pushes("a")) == 1
     assert pair.equal()
     assert pair["a"].written(pair.now)
+
+
+def test_where_a_request_is_always_under_way_later_answers_count_again(pair: Pair):
+    pair.run("b", pair["b"].ask("a", pair.now))
+    gap = SyncData([[], [], [], [["a", 5, 1, [], [], [], True]], {}], last=True, answer=False)
+    pair["b"].received("a", gap, pair.now, pair.now)
+    for expected in ([], [Caught("a")], [Caught("a")]):
+        pair.now += 1
+        pair["b"].ask("a", pair.now)  # before the one that was asked last is answered
+        effects = pair["b"].received(
+            "a", SyncData(GOOD, last=True, answer=True), pair.now, pair.now
+        )
+        assert [each for each in effects if isinstance(each, Caught)] == expected
