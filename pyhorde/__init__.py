@@ -11,12 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pyhorde.cluster.journal import ClusterEvent
     from pyhorde.config import MembershipConfig, NodeConfig, ReplicationConfig, RuntimeConfig
     from pyhorde.errors import (
         BadArguments,
         CallTimeout,
         CannotTravel,
         ConfigError,
+        DiscoveryError,
         HordeError,
         Ignore,
         Indeterminate,
@@ -48,12 +50,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "pyhorde.cluster.journal": ("ClusterEvent",),
     "pyhorde.config": ("MembershipConfig", "NodeConfig", "ReplicationConfig", "RuntimeConfig"),
     "pyhorde.errors": (
         "BadArguments",
         "CallTimeout",
         "CannotTravel",
         "ConfigError",
+        "DiscoveryError",
         "HordeError",
         "Ignore",
         "Indeterminate",
@@ -88,7 +92,9 @@ __all__ = (
     "BadArguments",
     "CallTimeout",
     "CannotTravel",
+    "ClusterEvent",
     "ConfigError",
+    "DiscoveryError",
     "Entry",
     "Groups",
     "HordeError",

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode
 
@@ -36,6 +36,9 @@ Json = dict[str, Any]
 
 CALL_MARGIN: Final = 2.0
 """Seconds the node gets beyond a call's own time-out to say that the call timed out."""
+
+SILENCE: Final = 45.0
+"""Seconds without a word after which a stream of events is lost; a node breaks it every 15."""
 
 _POLL: Final = 0.1
 _BY_CLASS_NAME: Final = {kind.__name__: kind for kind in BY_CODE.values()}
@@ -63,6 +66,47 @@ class Client:
         answer = self._ask("GET", "/v1/members")
         members: list[Json] = answer["members"] if isinstance(answer, dict) else answer
         return members
+
+    def cordon(self, node: str) -> Json:
+        """Place nothing new on this member. Its row. Raises :class:`NameNotFound`."""
+        path = _path("members", node) + "/cordon"
+        return self._object("POST", path, changes=(node, "cordon"))
+
+    def uncordon(self, node: str) -> Json:
+        """Take that back. Its row."""
+        path = _path("members", node) + "/cordon"
+        return self._object("DELETE", path, changes=(node, "uncordon"))
+
+    def events(
+        self, *, after: str | None = None, kind: str | None = None, follow: bool = True
+    ) -> Iterator[Json]:
+        """What happened on the node: ``{"id", "wall", "kind", "fields"}`` for each event.
+
+        All that is kept, or what came after the event of that id; only kinds that begin with
+        ``kind``. Then, to ``follow``, what comes, until the node stops. Raises
+        :class:`PeerUnreachable` when the connection is lost; go on after the last id.
+        """
+        query = {"after": after or "0", "kind": kind, "follow": None if follow else "0"}
+        wanted = {key: value for key, value in query.items() if value is not None}
+        path = f"/v1/events?{urlencode(wanted, errors='replace')}"
+        connection = HTTPConnection(self._host, self._port, timeout=self.timeout)
+        try:
+            self._connect(connection, self.timeout)
+            connection.request("GET", path, headers={"Accept": "text/event-stream"})
+            socket, response = connection.sock, connection.getresponse()
+            if response.status != 200:
+                self._read(response.status, response.read())
+                raise self._no_node(f"HTTP {response.status} without events")
+            socket.settimeout(SILENCE)
+            for line in _lines(response):
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+        except TimeoutError:
+            raise PeerUnreachable(self.address, "it does not answer any more") from None
+        except (OSError, HTTPException, ValueError) as lost:
+            raise PeerUnreachable(self.address, _reason(lost)) from lost
+        finally:
+            connection.close()
 
     def processes(
         self, *, prefix: str | None = None, node: str | None = None, local: bool = False
@@ -183,7 +227,10 @@ class Client:
     ) -> Any:
         """One request. ``changes`` is (name, method) when doing it twice is not the same."""
         limit = self.timeout if limit is None else limit
-        status, raw = self._exchange(verb, path, body, limit, changes)
+        return self._read(*self._exchange(verb, path, body, limit, changes))
+
+    def _read(self, status: int, raw: bytes) -> Any:
+        """The answer's data. Raises the error that it holds."""
         try:
             answer = json.loads(raw) if raw.strip() else None
         except ValueError:
@@ -268,6 +315,14 @@ def _path(collection: str, name: str) -> str:
     except UnicodeEncodeError:
         raise InvalidName(name, "it is no valid text") from None
     return f"/v1/{collection}/" + (encoded.replace(".", "%2E") if name in (".", "..") else encoded)
+
+
+def _lines(response: HTTPResponse) -> Iterator[bytes]:
+    """The lines as they come. ``readline`` would take a lost connection for the end."""
+    rest = b""
+    while chunk := response.read1(65536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
 
 
 def _reason(error: Exception) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from pyhorde.errors import ConfigError
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:7411"
+MAX_LABELS: Final = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LOOPBACK = re.compile(r"(127(\.\d+){3}|localhost|\[?::1\]?)")
 
@@ -52,6 +53,11 @@ class MembershipConfig:
     suspicion_max_mult: float = 2.0
     """Without any confirmation the suspicion lasts this many times longer."""
 
+    stall_limit: float = 15.0
+    """A member whose machine lives while its node does not answer is *stalled*: its processes stay
+    where they are for so many seconds after its last sign of life. Raise it where handlers block
+    for longer; lower it to be back sooner when a node hangs."""
+
     retransmit_mult: int = 4
     """Each update rides on ``retransmit_mult * ceil(log10(n + 1))`` messages."""
 
@@ -84,6 +90,8 @@ class MembershipConfig:
                 "a suspect would be declared dead before it can answer",
                 "use 3 or more",
             )
+        if self.stall_limit <= self.probe_interval:
+            raise ConfigError("membership.stall_limit", "must be above probe_interval")
         if not 0 < self.redial_min <= self.redial_max:
             raise ConfigError("membership.redial_min", "must be above 0 and at most redial_max")
 
@@ -204,6 +212,20 @@ class NodeConfig:
     peers: tuple[str, ...] = ()
     """Addresses to join through; any live one is enough, and all are tried again for ever."""
 
+    discovery: tuple[str, ...] = ()
+    """URLs of where possible peers can be found, such as ``dns://horde.internal:7411``; several at
+    once, and besides ``peers``."""
+
+    members: tuple[str, ...] = ()
+    """Names of the members that count, for quorums and as places for processes; none: whoever
+    joins. ``node.cluster.set_members`` changes it for the whole cluster."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    """What to say of this node to others: pairs of texts."""
+
+    data_dir: str | None = None
+    """Directory of this node alone, in which it remembers its peers across restarts."""
+
     cluster: str = "horde"
     """Nodes of different clusters never connect."""
 
@@ -235,6 +257,13 @@ class NodeConfig:
             )
         for peer in self.peers:
             split_address(peer, "peers")
+        for name in self.members:
+            if not _NAME.fullmatch(name):
+                raise ConfigError("members", f"{name!r} cannot name a node")
+        if len(dict(self.labels)) != len(self.labels) or len(self.labels) > MAX_LABELS:
+            raise ConfigError("labels", f"at most {MAX_LABELS}, each with a key of its own")
+        if any(len(text) > 256 or not key for key, value in self.labels for text in (key, value)):
+            raise ConfigError("labels", "keys and values have at most 256 letters, keys at least 1")
         if not is_loopback(self.bind) and self.secret is None and not self.insecure:
             raise ConfigError(
                 "bind",

@@ -10,6 +10,7 @@
     │  ├─ StreamClosed             the connection ended
     │  ├─ ProtocolError            the peer sent what it must not; its frame is refused
     │  ├─ HandshakeRefused         the peer does not let this node in, and says why
+    │  ├─ DiscoveryError           a source of peers does not know any; the last known ones count
     │  ├─ NodeDraining, NodeClosed, NotReady, NoQuorum
     │  └─ NotReplicated            the write did not reach the nodes it had to reach in time
     ├─ RegistryError
@@ -127,6 +128,22 @@ class HandshakeRefused(ClusterError):
 
     def __str__(self) -> str:
         return f"{self.address} refused to connect ({self.why}): {self.detail}"
+
+
+@dataclass(eq=False, repr=False)
+class DiscoveryError(ClusterError):
+    """The ``source`` of peers has a ``problem``; ``hint`` is the mend.
+
+    ``retry_after``: seconds after which trying again makes sense; None leaves it to the caller.
+    """
+
+    source: str
+    problem: str
+    hint: str = ""
+    retry_after: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.problem}" + (f" ({self.hint})" if self.hint else "")
 
 
 @dataclass(eq=False, repr=False)

@@ -11,6 +11,7 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 from pyhorde.cluster.cluster import Cluster
 from pyhorde.cluster.codec import Codec
 from pyhorde.cluster.member import Member, View
+from pyhorde.cluster.memory import Memory
 from pyhorde.cluster.real import RealWorld
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Joined, Replica
@@ -32,6 +33,7 @@ from pyhorde.runtime.requests import Requests
 from pyhorde.runtime.router import Router
 from pyhorde.runtime.starting import Starter
 from pyhorde.runtime.supervisor import Supervisor
+from pyhorde.runtime.wishes import WISHES, Wishes
 from pyhorde.seam import Listener, World
 
 log = logging.getLogger("pyhorde.node")
@@ -98,7 +100,8 @@ class Node:
         self._listener = await self._world.network.listen(address, self._accept)
         self.config = self.config.bound_to(self._listener.address)
         self._assemble()
-        self.cluster_parts.start()
+        await self.cluster_parts.start()
+        self._wishes.apply()
         self._supervisor.start()
         try:
             await self._joined()
@@ -115,12 +118,15 @@ class Node:
 
     def _assemble(self) -> None:
         world, config = self._world, self.config
+        memory = self._memory = Memory(config.data_dir, config.name, world)
+        remembered = memory.load(config.membership.former_member_ttl)
         me = Member(
             name=config.name,
             address=config.advertise or config.bind,
             boot=world.token(),
-            generation=int(world.wall() * 1000),
+            generation=max(int(world.wall() * 1000), memory.generation + 1),
             types=self.offers.types,
+            labels=tuple(sorted(dict(config.labels).items())),
         )
         self._replica = Replica(me.boot, config.replication.max_clock_skew)
         cluster = Cluster(config, world, me, self._replica, RUNTIME_MESSAGES)
@@ -130,6 +136,9 @@ class Node:
         keys.on_written = cluster.written
         cluster.on_learned.append(self._learned)
         cluster.on_fatal = self._fail
+        cluster.meeting.found("memory", remembered)
+        memory.look = lambda: cluster.view
+        cluster.on_changed.append(lambda _: memory.changed())
         codec = Codec({t: None for cls in self.offers.classes for t in cls.types})
         events = Events(keys, self.names, codec)
         parts = Parts(
@@ -149,11 +158,15 @@ class Node:
         self._supervisor = Supervisor(parts, cells)
         self.router = Router(parts, cells)
         self._supervisor.caller = self.router
+        cluster.load = lambda: len(cells)
         self._starter = Starter(parts, self._supervisor)
         self._registries = Registries(parts, cells, self.router)
         self.registry = self._registries.default
-        self.supervisor = SupervisorFace(parts, self._supervisor, self._starter, self.router)
-        self.cluster = ClusterFace(parts)
+        self._wishes = Wishes(parts)
+        self.supervisor = SupervisorFace(
+            parts, self._supervisor, self._starter, self.router, self._wishes
+        )
+        self.cluster = ClusterFace(parts, self._wishes)
 
     async def _accept(self, stream: Any) -> None:
         if self.state in ("joining", "ready", "draining"):
@@ -176,6 +189,8 @@ class Node:
         self.names.learned(joined.of(""), specs, states)
         self._supervisor.contests.learned(joined, specs)
         self._parts.events.learned(joined)
+        if any(table == WISHES for table, _ in joined.registers):
+            self._wishes.apply()
 
     def _fail(self, error: HordeError) -> None:
         if self._failure is None:
@@ -211,7 +226,11 @@ class Node:
         if self._drain is None:
             raise NodeClosed(self.config.name)
         self.state = "draining"
+        note = self.cluster_parts.journal.note
+        note("draining", {"member": self.config.name, "processes": self._drain.result.total})
         result = await self._drain.run(self.config.runtime.drain_timeout)
+        left = list(result.left_behind)
+        note("drained", {"total": result.total, "moved": result.moved, "left_behind": left})
         await self._parts.requests.settled(1.0)
         await self.cluster_parts.leave()
         self.state = "left"
@@ -229,12 +248,14 @@ class Node:
         if hasattr(self, "_parts"):
             await self._supervisor.aclose()
             self._parts.events.close()
+            self.cluster_parts.journal.close()
             await self.router.aclose()
             await self._parts.requests.aclose()
         if self._listener is not None:
             await self._listener.close()
         if hasattr(self, "_parts"):
             await self.cluster_parts.aclose()
+            self._memory.close()
         await self._world.network.aclose()
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(self._failure)
@@ -329,7 +350,9 @@ class Node:
             raise NotReady(self.config.name, self.why_not_ready)
         links = self.cluster_parts.links.statistics
         replication = self.cluster_parts.replication_statistics
-        view = self.view
+        view, meter = self.view, self.cluster_parts.meter
+        detector, packets = self.cluster_parts.detector, self.cluster_parts.packets.statistics
+        detection = detector.statistics
         return {
             "members_present": len(view.present),
             "processes_local": len(self._supervisor.local()),
@@ -351,4 +374,19 @@ class Node:
             "refused_frames_total": links.refused_frames,
             "refused_handshakes_total": links.refused_handshakes,
             "incarnation": view.me.incarnation,
+            "health_score": detector.health.score,
+            "loop_lag_seconds": meter.lag,
+            "loop_blockages_total": meter.blockages,
+            "stalls_total": detection.stalls,
+            "probes_total": detection.probes,
+            "failed_probes_total": detection.failed_probes,
+            "answer_seconds": detection.answer_time,
+            "suspicions_total": detection.suspicions,
+            "refutations_total": detection.refutations,
+            "deaths_declared_total": detection.deaths,
+            "detection_seconds": detection.detection_time,
+            "packets_sent_total": packets.sent,
+            "packets_sent_bytes_total": packets.sent_bytes,
+            "packets_received_total": packets.received,
+            "packets_refused_total": packets.refused,
         }

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -33,6 +35,9 @@ STATE_STYLES: Final = {
 }
 INTERRUPTED: Final = 130
 """The exit code after Ctrl-C."""
+
+STACK_LINES: Final = 6
+"""Lines that are shown of a stack, the last two of a longer one among them."""
 
 _WIDE: Final = 10_000
 _JSON: Final = "pyhorde.json"
@@ -63,6 +68,8 @@ def status(data: Json) -> None:
     click.echo(f"processes: {count['local']} here, {count['total']} in all; names: {names}")
     if drain := data.get("drain"):
         click.echo(progress(drain))
+    if last := (data.get("loop") or {}).get("last"):
+        _blockage(data["loop"], last)
     members(data["members"])
 
 
@@ -74,9 +81,66 @@ def progress(drain: Json) -> str:
     return f"draining: {drain.get('moved', 0)} of {drain.get('total', 0)} handed off{left}"
 
 
+def _blockage(loop: Json, last: Json) -> None:
+    """What kept the event loop from running, and where."""
+    count, seconds = loop.get("blockages", 1), last["seconds"]
+    click.echo(f"event loop: blocked {count} times, the last time for {seconds:.1f} s by")
+    lines = printable(last["stack"]).rstrip("\n").split("\n")
+    if len(lines) > STACK_LINES:
+        lines = [*lines[: STACK_LINES - 2], "  ...", *lines[-2:]]
+    for line in lines:
+        click.echo(f"  {line}")
+
+
 def members(rows: Iterable[Json]) -> None:
     """The members, one a line."""
-    _table(("name", "address", "state", "incarnation"), rows)
+    columns = ("name", "address", "state", "incarnation", "processes", "labels")
+    _table(columns, map(_member, rows))
+
+
+def _member(row: Json) -> Json:
+    """The row as it is shown: how long in which state, and what nobody knows left out."""
+    state = row["state"]
+    if row.get("since") is not None:
+        state += f" {_age(row['since'])}"
+    if row.get("cordoned"):
+        state += ", cordoned"
+    labels = ",".join(f"{key}={value}" for key, value in (row.get("labels") or {}).items())
+    count = row.get("processes")
+    processes = "" if count is None else count
+    return {**row, "state": state, "processes": processes, "labels": labels}
+
+
+def _age(seconds: float) -> str:
+    for unit, size, most in (("s", 1, 60), ("min", 60, 60), ("h", 3600, 48)):
+        if seconds < size * most:
+            return f"{int(seconds / size)} {unit}"
+    return f"{int(seconds / 86400)} d"
+
+
+def event(entry: Json) -> None:
+    """Something that happened: when, its id, what, and to whom."""
+    when = datetime.fromtimestamp(entry["wall"], UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    kind, id = printable(entry["kind"]), printable(entry["id"])
+    click.echo(f"{when}  {id:<14}  {kind:<16}  {printable(_story(entry['fields']))}".rstrip())
+
+
+def _story(fields: Mapping[str, Any]) -> str:
+    """An event's fields in one line, and the reason last."""
+    hidden = ("boot", "incarnation", "cause", "reason", "member", "before", "stack")
+    words = [str(fields["member"])] if "member" in fields else []
+    if fields.get("before"):
+        words.append(f"(was {fields['before']})")
+    words += [f"{key}={_word(value)}" for key, value in fields.items() if key not in hidden]
+    reason = fields.get("cause") or fields.get("reason")
+    if stack := str(fields.get("stack") or "").strip():
+        reason = stack.splitlines()[-1].strip()
+    text = " ".join(words)
+    return f"{text}: {reason}" if reason else text
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def processes(rows: Sequence[Json]) -> None:
@@ -110,7 +174,7 @@ def _table(columns: Sequence[str], rows: Iterable[Json]) -> None:
         table.add_column(column.upper(), overflow="fold")
     for row in rows:
         cells = [(printable(row.get(column, "")), column) for column in columns]
-        table.add_row(*(Text(c, STATE_STYLES.get(c, "") if k == "state" else "") for c, k in cells))
+        table.add_row(*(Text(c, _style(c) if k == "state" else "") for c, k in cells))
     terminal = sys.stdout.isatty()
     Console(
         color_system="auto" if terminal and not os.environ.get("NO_COLOR") else None,
@@ -119,6 +183,10 @@ def _table(columns: Sequence[str], rows: Iterable[Json]) -> None:
         markup=False,
         emoji=False,
     ).print(table)
+
+
+def _style(state: str) -> str:
+    return STATE_STYLES.get(re.split(r"\W", state, maxsplit=1)[0], "")
 
 
 def _colour(state: str) -> str | None:

@@ -51,6 +51,30 @@ class Stream(Protocol):
     async def close(self, reason: str = "") -> None:
         """Close at once. Idempotent, never raises."""
 
+    def host_silence(self) -> float | None:
+        """Seconds since the other machine's operating system last confirmed something sent.
+
+        While this is small, that machine lives and holds the connection open, even when the node
+        there does not answer. None where the operating system does not say.
+        """
+
+
+class Datagrams(Protocol):
+    """A bound address for packets, each of which may be lost, late, doubled or out of order."""
+
+    def send(self, address: str, data: bytes) -> None:
+        """Send one packet to ``HOST:PORT``. Never waits, never raises, promises nothing."""
+
+    async def close(self) -> None:
+        """Stop. Idempotent."""
+
+
+class Watchdog(Protocol):
+    """Somebody outside of the event loop who looks at it."""
+
+    def close(self) -> None:
+        """Stop looking. Idempotent."""
+
 
 class Listener(Protocol):
     """A bound address that accepts streams until it is closed."""
@@ -79,6 +103,12 @@ class Network(Protocol):
         there (evidence), and :class:`~pyhorde.errors.PeerUnreachable` for anything else (none).
         """
 
+    async def datagrams(self, address: str, received: Callable[[bytes], None]) -> Datagrams | None:
+        """Send and receive packets on ``HOST:PORT``; None where that is not to be had.
+
+        ``received`` is called in the event loop, with each packet of at most 1,400 bytes.
+        """
+
     async def aclose(self) -> None:
         """Release what dialling holds on to. Idempotent."""
 
@@ -104,3 +134,12 @@ class World(Protocol):
 
     def token(self) -> str:
         """A fresh identifier of 128 random bits, as 32 hexadecimal digits."""
+
+    def watch(
+        self, beat: Callable[[], float], blocked: Callable[[float, str], None]
+    ) -> Watchdog | None:
+        """Have somebody look whether the event loop runs; None where nobody can.
+
+        ``beat`` is the time (``now``) at which it ran last. When that gets old, ``blocked`` is
+        called once, *from another thread*, with the age in seconds and the stack of what blocks.
+        """

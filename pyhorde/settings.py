@@ -95,6 +95,10 @@ def _config(given: Mapping[str, _Given]) -> NodeConfig:
         bind=bind,
         advertise=value("advertise"),
         peers=value("peers", ()),
+        discovery=value("discovery", ()),
+        members=_named(value("members", ())),
+        labels=value("labels", ()),
+        data_dir=_directory(given.get("data_dir")),
         cluster=value("cluster", "horde"),
         secret=read_secret(secret.folder / secret.value) if secret else None,
         insecure=value("insecure", default=False),
@@ -102,6 +106,15 @@ def _config(given: Mapping[str, _Given]) -> NodeConfig:
         replication=_table(ReplicationConfig(), "replication", given),
         runtime=_table(RuntimeConfig(), "runtime", given),
     )
+
+
+def _named(members: tuple[str, ...]) -> tuple[str, ...]:
+    """``auto`` says that whoever joins counts."""
+    return () if members == ("auto",) else members
+
+
+def _directory(given: _Given | None) -> str | None:
+    return str(given.folder / given.value) if given is not None else None
 
 
 def default_name(bind: str) -> str:
@@ -290,8 +303,30 @@ def _one_of(*choices: str) -> _Kind:
     return _Kind(parse, parse)
 
 
+def _spaced(value: Any) -> tuple[str, ...]:
+    """URLs with white space between them (a comma may be part of one), or several texts."""
+    texts = [value] if isinstance(value, str) else value
+    return tuple(word for text in texts for word in text.split())
+
+
+def _labels(value: Any) -> tuple[tuple[str, str], ...]:
+    """``key=value,key=value``, or several of them."""
+    pairs = [word.partition("=") for word in _words(value)]
+    if not all(equals and key for key, equals, _ in pairs):
+        raise ValueError("must be KEY=VALUE, such as zone=eu-1")
+    return tuple((key, text) for key, _, text in pairs)
+
+
+def _label_table(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise ValueError('must be a table of texts, such as { zone = "eu-1" }')
+    return tuple(value.items())
+
+
 _TEXT: Final = _Kind(str, _text)
 _LIST: Final = _Kind(_words, _list)
+_URLS: Final = _Kind(_spaced, _list)
+_LABELS: Final = _Kind(_labels, _label_table)
 _BOOLEAN: Final = _Kind(_switch, _boolean)
 _NUMBER: Final = _Kind(_parsed, _number)
 _WHOLE: Final = _Kind(_parsed, _whole)
@@ -301,6 +336,10 @@ _OPTIONS: Final[Mapping[str, _Kind]] = {
     "bind": _TEXT,
     "advertise": _TEXT,
     "peers": _LIST,
+    "discovery": _URLS,
+    "members": _LIST,
+    "labels": _LABELS,
+    "data_dir": _TEXT,
     "cluster": _TEXT,
     "apps": _LIST,
     "secret_file": _TEXT,
@@ -313,11 +352,13 @@ _OPTIONS: Final[Mapping[str, _Kind]] = {
 }
 _KEYS: Final = {"drain_timeout": "runtime.drain_timeout"}
 """Options that are a field of a table."""
+_SINGULAR: Final = {"apps": "app", "labels": "label"}
+"""Options that are given once for each value."""
 
 
 def _flag(key: str) -> str:
-    return "--app" if key == "apps" else f"--{key.replace('_', '-')}"
+    return f"--{_SINGULAR.get(key, key).replace('_', '-')}"
 
 
 def _variable(key: str) -> str:
-    return "PYHORDE_APP" if key == "apps" else f"PYHORDE_{key.upper()}"
+    return f"PYHORDE_{_SINGULAR.get(key, key).upper()}"

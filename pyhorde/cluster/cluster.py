@@ -12,28 +12,29 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from pyhorde.cluster import membership, replication
-from pyhorde.cluster.dialing import Dialer, Target
+from pyhorde.cluster.dialing import Dialer
+from pyhorde.cluster.discovery import Surroundings
+from pyhorde.cluster.journal import Journal
 from pyhorde.cluster.links import Links
+from pyhorde.cluster.meeting import Meeting
 from pyhorde.cluster.member import Member, Status, View
 from pyhorde.cluster.membership import Changed, Membership, Redial, Send, YieldName
-from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES
+from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, Reached
+from pyhorde.cluster.meter import LoopMeter
+from pyhorde.cluster.packets import Packets, Sealer
 from pyhorde.cluster.replication import Caught, Learned, Repairs, Replication
-from pyhorde.cluster.tasks import Tasks
+from pyhorde.cluster.vitals import Vitals
+from pyhorde.cluster.waiting import Waiting
 from pyhorde.cluster.wire import Wire
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Joined, Replica
-from pyhorde.errors import (
-    ClusterError,
-    ConfigError,
-    DialRefused,
-    HandshakeRefused,
-    HordeError,
-    NotReplicated,
-)
+from pyhorde.errors import ConfigError, HordeError, NotReplicated
 from pyhorde.seam import World
 
 log = logging.getLogger("pyhorde.cluster")
 
+HOST_LIVES: Final = 1.0
+"""Something sent to a machine that was confirmed within so many seconds shows that it lives."""
 JOINING: Final = 0.2
 """While it joins, a node looks this often, in seconds, whether it knows what the cluster knows."""
 
@@ -53,19 +54,30 @@ class Cluster:
         self._world = world
         self._membership = Membership(me, config.membership, world.rng)
         self._replication = Replication(replica, config.replication, world.rng)
-        self._dialer = Dialer(config.peers, config.membership, world.rng)
         self._routes: dict[type[Any], Callable[[str, Any], None]] = {}
         self._routes.update((kind, self._on_membership) for kind in MEMBERSHIP_MESSAGES)
         self._routes.update((kind, self._on_replication) for kind in REPLICATION_MESSAGES)
-        wire = Wire(MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, messages)
+        wire = Wire(MEMBERSHIP_MESSAGES, (Reached,), REPLICATION_MESSAGES, messages)
+        self._routes[Reached] = self._on_reached
         self.links = Links(config, world, wire, self)
+        dialer = Dialer(config.peers, config.membership, world.rng)
+        self.meeting = Meeting(dialer, self.links, world, lambda: self.view, self._on_refused)
+        self.meeting.on_dialled = self._arm
+        self.packets = Packets(
+            Sealer(me.boot, config.cluster, config.secret),
+            Wire(MEMBERSHIP_MESSAGES),
+            lambda boot: self.view.by_boot.get(boot),
+            self._on_packet,
+        )
+        self.meter = LoopMeter(world)
+        self.journal = Journal(me.boot, world.wall)
+        self.meter.on_blocked = self.journal.blocked
+        self.load: Callable[[], int] = lambda: 0
+        """How many processes run here."""
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
         """What the timer waits for."""
-        self._dials = Tasks()
-        self._waiters: dict[asyncio.Future[bool], int] = {}
-        self._unconfirmed: dict[asyncio.Future[bool], int] = {}
-        """Who waits until others have confirmed an own event, and which."""
+        self._waiting = Waiting()
         self._started = 0.0
         self._ticked = 0.0
         self._next_forget = 0.0
@@ -73,7 +85,7 @@ class Cluster:
         """Whether this node has stopped."""
         self.in_sync = False
         """Whether this node has everything some other node had, or has found itself alone."""
-        self.on_changed: list[Callable[[Changed], None]] = []
+        self.on_changed: list[Callable[[Changed], None]] = [self.journal.changed]
         self.on_learned: list[Callable[[Joined], None]] = []
         self.on_lost: list[Callable[[str], None]] = []
         self.on_fatal: Callable[[HordeError], None] = lambda _: None
@@ -84,6 +96,19 @@ class Cluster:
     def view(self) -> View:
         """The members as they are believed to be now."""
         return self._membership.view
+
+    @property
+    def detector(self) -> Membership:
+        """The machine that knows who is there; to be read only."""
+        return self._membership
+
+    def vitals(self, boot: str) -> Vitals | None:
+        """What this boot last said of itself in passing."""
+        return self._membership.vitals(boot)
+
+    def age(self, name: str) -> float:
+        """For how many seconds this member has been what it is now."""
+        return self._membership.roster.age(name, self._world.now())
 
     @property
     def replication_statistics(self) -> replication.Statistics:
@@ -115,11 +140,22 @@ class Cluster:
         """Change the own member record (``draining``, ``types``) and tell everyone."""
         self._run(self._membership.announce(self._world.now(), **changes))
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to dial, probe and replicate. The node listens already."""
+        config = self._config
+        packets = await self.packets.open(self._world.network, config.bind)
         self._started = self._ticked = self._world.now()
+        self.meter.start()
         self._replication.start(self._started)
-        self._run(self._membership.start(self._started))
+        if config.discovery:
+            around = Surroundings(
+                address=self.view.me.address,
+                world=self._world,
+                cluster=config.cluster,
+                secret=config.secret,
+            )
+            await self.meeting.discover(config.discovery, around, config.membership.join_timeout)
+        self._run(self._membership.start(self._started, packets=packets))
 
     async def leave(self) -> None:
         """Tell everyone that this node goes, and see that it was sent."""
@@ -131,31 +167,18 @@ class Cluster:
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        await self._dials.aclose()
+        self.meter.close()
+        await self.packets.aclose()
+        await self.meeting.aclose()
         await self.links.aclose()
-        self._wake()
+        self._waiting.all()
 
     async def changed(self, timeout: float) -> bool:
         """Wait until anything about the cluster changes.
 
         False after ``timeout`` seconds, and at once when this node has stopped.
         """
-        return await self._woken(self._waiters, 0, timeout)
-
-    async def _woken(
-        self, waiters: dict[asyncio.Future[bool], int], seq: int, timeout: float
-    ) -> bool:
-        if self.closed:
-            return False
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[bool] = loop.create_future()
-        waiters[waiter] = seq
-        timer = loop.call_later(max(0.0, timeout), _resolve, waiter, False)
-        try:
-            return await waiter
-        finally:
-            timer.cancel()
-            waiters.pop(waiter, None)
+        return not self.closed and await self._waiting.for_change(timeout)
 
     def missing(self, seq: int) -> tuple[str, ...]:
         """Names of the other present members that have not confirmed own event ``seq``."""
@@ -176,7 +199,8 @@ class Cluster:
             wanted = others - self._joining() if copies is None else min(copies, others)
             if others - len(missing) >= wanted:
                 return
-            if not await self._woken(self._unconfirmed, seq, deadline - self._world.now()):
+            left = deadline - self._world.now()
+            if self.closed or not await self._waiting.for_confirmation(seq, left):
                 raise NotReplicated(what, missing, timeout)
 
     def _joining(self) -> int:
@@ -206,9 +230,10 @@ class Cluster:
     def on_linked(self, member: Member) -> None:
         """A link is up."""
         now = self._world.now()
+        self.journal.linked(member)
         self._run(self._membership.linked(member, now))
         self._run(self._replication.linked(member.boot, now))
-        self._wake()
+        self._waiting.all()
 
     def on_unlinked(self, boot: str, reason: str) -> None:
         """A link is gone."""
@@ -216,11 +241,12 @@ class Cluster:
         if member is not None and member.present:
             fields = {"member": member.name, "reason": reason or "connection lost"}
             log.info("link_lost", extra={"fields": fields})
+            self.journal.unlinked(member, fields["reason"])
         self._replication.unlinked(boot)
         self._run(self._membership.unlinked(boot, self._world.now()))
         for callback in self.on_lost:
             callback(boot)
-        self._wake()
+        self._waiting.all()
 
     def on_message(self, boot: str, message: Any) -> None:
         """A message arrived. ``ValueError`` makes the link refuse it."""
@@ -247,16 +273,24 @@ class Cluster:
     def _on_membership(self, boot: str, message: Any) -> None:
         self._run(self._membership.received(boot, message, self._world.now()))
 
+    def _on_reached(self, boot: str, message: Reached) -> None:
+        self.meeting.heard(boot, message)
+        self._settle()
+
+    def _on_packet(self, boot: str, message: Any) -> None:
+        if not self.closed:
+            now = self._world.now()
+            self._run(self._membership.received(boot, message, now, packet=True))
+
+    def _on_refused(self, boot: str) -> None:
+        self._run(self._membership.refused(boot, self._world.now()))
+
     def _on_replication(self, boot: str, message: Any) -> None:
         now, wall = self._world.now(), self._world.wall()
         self._carry_out(self._replication.received(boot, message, now, wall))
         if self._armed_for is not None and self._replication.next_deadline() < self._armed_for:
             self._arm()
-        if self._unconfirmed:
-            confirmed = self._replication.acked(boot)
-            for waiter, seq in self._unconfirmed.items():
-                if seq <= confirmed:
-                    _resolve(waiter, True)
+        self._waiting.confirmed(self._replication.acked(boot))
 
     # ---- effects -----------------------------------------------------------------------------
 
@@ -267,23 +301,24 @@ class Cluster:
     def _carry_out(self, effects: Iterable[membership.Effect | replication.Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send(boot, message):
-                    self.links.send(boot, message)
+                case Send(boot, message, packet):
+                    if not (packet and self.packets.send(boot, message)):
+                        self.links.send(boot, message)
                 case Changed():
                     self._report(effect)
                 case Redial(member):
-                    self._dialer.hurry(member.address)
+                    self.meeting.hurry(member.address)
                 case YieldName(winner):
                     self._yield_name(winner)
                 case Learned(joined):
                     for callback in self.on_learned:
                         callback(joined)
-                    self._wake_watchers()
+                    self._waiting.changed()
                 case Caught():
                     self._settle()
-                    self._wake()
+                    self._waiting.all()
                 case Repairs(boot, what):
-                    fields = {"member": self._membership.name_of(boot), "what": what}
+                    fields = {"member": self._membership.roster.name_of(boot), "what": what}
                     log.error("audit_failed", extra={"fields": {**fields, "next": "repairing"}})
 
     def _report(self, change: Changed) -> None:
@@ -297,7 +332,7 @@ class Cluster:
         for callback in self.on_changed:
             callback(change)
         self._hang_up(change)
-        self._wake()
+        self._waiting.all()
 
     def _hang_up(self, change: Changed) -> None:
         """Nothing more comes from a boot that is dead or replaced; nobody must wait for it.
@@ -319,22 +354,13 @@ class Cluster:
             )
         )
 
-    def _wake(self) -> None:
-        self._wake_watchers()
-        for waiter in self._unconfirmed:
-            _resolve(waiter, True)
-
-    def _wake_watchers(self) -> None:
-        for waiter in self._waiters:
-            _resolve(waiter, True)
-
     # ---- time --------------------------------------------------------------------------------
 
     def _arm(self) -> None:
         if self.closed or not self._started:
             return
         deadline = min(self._membership.next_deadline(), self._replication.next_deadline())
-        dial = self._dialer.next_deadline(self.view, self.links.boots)
+        dial = self.meeting.next_deadline()
         if dial is not None:
             deadline = min(deadline, dial)
         if not self.in_sync:
@@ -350,11 +376,10 @@ class Cluster:
     def _tick(self) -> None:
         self._timer = self._armed_for = None
         now = self._ticked = self._world.now()
-        for target in self._dialer.due(self.view, self.links.boots, now):
-            _ = self._dials.spawn(self._dial(target), f"dial {target.address}")
+        self.meeting.dial_due(now)
         effects: list[membership.Effect] = []
         if now >= self._membership.next_deadline():
-            effects = self._membership.tick(now)
+            effects = self._judge(now)
             self._carry_out(effects)
         self._carry_out(self._replication.tick(now, self._company(effects)))
         if now >= self._next_forget:
@@ -363,6 +388,15 @@ class Cluster:
         self._settle()
         self._arm()
 
+    def _judge(self, now: float) -> list[membership.Effect]:
+        self._membership.describe(self.load(), self.meter.lag)
+        effects: list[membership.Effect] = []
+        for boot in self._membership.suspects:
+            silence = self.links.host_silence(boot)
+            if silence is not None and silence < HOST_LIVES:
+                effects += self._membership.host_lives(boot, now)
+        return effects + self._membership.tick(now)
+
     def _forget(self, now: float) -> None:
         """Let replication forget what everyone has seen who may still have to say something."""
         config, replica = self._config.replication, self._replication.replica
@@ -370,7 +404,7 @@ class Cluster:
         linked = self.links.boots
         holding = [m.boot for m in self.view.others if patient or m.boot in linked]
         for member in self.view.members:
-            absence = self._membership.absence(member.name, now)
+            absence = self._membership.roster.absence(member.name, now)
             if member.status is Status.DEAD and absence < config.remember_deletions and patient:
                 holding.append(member.boot)
         self._carry_out(self._replication.forget(holding))
@@ -384,50 +418,24 @@ class Cluster:
     def _settle(self) -> None:
         """Find out whether this node knows what the cluster knows.
 
-        It does once a peer that does has told it all; or when all configured peers are linked and
-        have told all; or when those that answered have, and the others do not answer for long
-        enough. A node that nobody answers serves alone; its peers are dialled for ever.
+        It does once a peer that does has told it all; or when all possible peers, of which it or
+        somebody it met was told, are linked and have told all; or when those that answered have,
+        and the others do not answer for long enough. A node that nobody answers serves alone; its
+        peers are dialled for ever.
         """
         if self.in_sync:
             return
         told, by_settled = self._replication.heard()
         if not told or (self.view.others and not self.links.boots):
             return
-        missing = self._dialer.unlinked_seeds(self.view, self.links.boots)
+        met, missing = self.meeting.all_met(), self.meeting.missing()
         waited = self._world.now() - self._started >= self._config.membership.join_timeout
-        tried = self._dialer.all_seeds_tried(self.view.me.address)
-        if by_settled or not missing or (waited and tried):
+        tried = self.meeting.all_tried()
+        if by_settled or met or (waited and tried):
             self.in_sync = self._replication.settled = True
             fields = {"members": len(self.view.present), "unreachable": ",".join(missing)}
             log.info("in_sync", extra={"fields": {k: v for k, v in fields.items() if v}})
-            self._wake()
-
-    async def _dial(self, target: Target) -> None:
-        try:
-            member = await self.links.dial(target.address)
-        except HandshakeRefused as error:
-            if error.why == "self":
-                self._dialer.reached(target.address, self.view.me.name)
-            else:
-                self._dial_failed(target, error)
-        except ClusterError as error:
-            self._dial_failed(target, error)
-            if isinstance(error, DialRefused) and target.boot is not None:
-                self._run(self._membership.refused(target.boot, self._world.now()))
-        else:
-            self._dialer.reached(target.address, member.name)
-            if target.boot is not None and target.boot != member.boot:
-                self._run(self._membership.refused(target.boot, self._world.now()))
-        self._arm()
-
-    def _dial_failed(self, target: Target, error: ClusterError) -> None:
-        news = self._dialer.failed(target.address, str(error), self.view, self._world.now())
-        expected = self.view.by_boot.get(target.boot or "")
-        if news and (expected is None or expected.present):
-            fields = {"address": target.address, "error": str(error), "next": "trying again"}
-            log.warning("peer_unreachable", extra={"fields": fields})
-
-
-def _resolve(waiter: asyncio.Future[bool], outcome: bool) -> None:  # noqa: FBT001 - a callback
-    if not waiter.done():
-        waiter.set_result(outcome)
+            self.journal.note(
+                "in_sync", {"members": len(self.view.present), "unreachable": missing}
+            )
+            self._waiting.all()

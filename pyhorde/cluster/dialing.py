@@ -1,6 +1,6 @@
 """Whom to dial, and when: a pure machine.
 
-Targets are the configured peers, present members without a link, and dead members, which are
+Targets are the seeds (configured peers, and what discovery knows now), present members without a link, and dead members, which are
 re-dialled for as long as they are remembered so that the halves of a partition find each other.
 Each address has its own pause, doubled by every failure; a lost link resets it. What is neither a
 seed nor a member's address any more is forgotten.
@@ -53,6 +53,7 @@ class Dialer:
 
     def __init__(self, seeds: Iterable[str], config: MembershipConfig, rng: Rng) -> None:
         self.seeds = tuple(seeds)
+        self._sources = {"": self.seeds}
         self._config = config
         self._rng = rng
         self._attempts: dict[str, _Attempt] = {}
@@ -104,6 +105,12 @@ class Dialer:
         """Dial this address as soon as possible, with short pauses again."""
         attempt = self._attempts.setdefault(address, _Attempt())
         attempt.due, attempt.pause = 0.0, 0.0
+
+    def found(self, source: str, addresses: Iterable[str]) -> None:
+        """These, and no others, are the seeds that a source of them knows now."""
+        self._sources[source] = tuple(sorted(addresses))
+        self.seeds = tuple(dict.fromkeys(a for found in self._sources.values() for a in found))
+        self._plan = None
 
     def unlinked_seeds(self, view: View, linked: AbstractSet[str]) -> list[str]:
         """The configured peers, but the own address, that are not known to be linked."""

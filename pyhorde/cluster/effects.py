@@ -10,10 +10,14 @@ from pyhorde.cluster.member import Member
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the message to this boot, if there is a link to it."""
+    """Send the message to this boot, if there is a link to it.
+
+    ``packet``: as a packet of its own, which may get lost, but waits for nothing.
+    """
 
     boot: str
     message: Any
+    packet: bool = False
 
 
 @dataclass(frozen=True, slots=True)

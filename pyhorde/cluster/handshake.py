@@ -89,13 +89,21 @@ def proves(given: bytes, expected: bytes) -> bool:
     return hmac.compare_digest(given, expected)
 
 
-def refusal(hello: Hello, cluster: str, view: View, linked: AbstractSet[str]) -> Refusal | None:
-    """Why the dialler is not let in; None when it is. Raises ``ValueError`` for a bad record."""
+def mismatch(hello: Hello, cluster: str) -> Refusal | None:
+    """Why the dialler cannot belong here, whoever it is; its record may not even be readable."""
     if hello.version != VERSION:
         detail = f"this node speaks protocol version {VERSION}, the dialler {hello.version}"
         return Refusal("version", detail, None)
     if hello.cluster != cluster:
         return Refusal("cluster", f"this node belongs to the cluster {cluster!r}", None)
+    return None
+
+
+def refusal(hello: Hello, cluster: str, view: View, linked: AbstractSet[str]) -> Refusal | None:
+    """Why the dialler is not let in; None when it is. Raises ``ValueError`` for a bad record."""
+    wrong = mismatch(hello, cluster)
+    if wrong is not None:
+        return wrong
     guest = Member.from_wire(hello.member)
     if guest.boot == view.me.boot:
         return Refusal("self", "the address leads back to the node itself", None)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp import WSMsgType, web
 
+from pyhorde.cluster import sockets, udp
 from pyhorde.cluster.wire import MAX_FRAME_BYTES
 from pyhorde.config import split_address
 from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable, StreamClosed
@@ -21,8 +23,11 @@ from pyhorde.seam import Stream
 STREAM_PATH: Final = "/_cluster/v1/stream"
 HEARTBEAT: Final = 5.0
 """Seconds of silence after which a peer is asked for a sign of life; half of it later the stream is
-broken. Else a stream that a cut cable has stopped goes on only when TCP tries again: the longer the
-cut was, the later."""
+broken. Only where the kernel does not do it (:func:`~pyhorde.cluster.sockets.kernel_breaks`): it
+asks a machine, and this asks its event loop, which may be blocked."""
+LOOK: Final = 2.0
+"""Seconds between two looks for streams behind which no machine answers any more. Else one that a
+cut cable has stopped goes on only when TCP tries again: the longer the cut was, the later."""
 MAX_BODY_BYTES: Final = 1024 * 1024
 _CLOSED: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
 
@@ -35,6 +40,10 @@ class HttpStream:
     ) -> None:
         self._socket = socket
         self._remote = remote
+        self._broken = ""
+        """Why this end has broken it."""
+        if (connection := self._connection()) is not None:
+            sockets.tune(connection)
 
     @property
     def remote(self) -> str:
@@ -43,11 +52,14 @@ class HttpStream:
     async def send(self, frame: bytes) -> None:
         try:
             await self._socket.send_bytes(frame)
-        except (ConnectionError, RuntimeError) as error:
-            raise StreamClosed(str(error)) from error
+        except (OSError, RuntimeError) as error:
+            raise StreamClosed(self._broken or str(error)) from error
 
     async def receive(self) -> bytes:
-        message = await self._socket.receive()
+        try:
+            message = await self._socket.receive()
+        except (OSError, RuntimeError) as error:  # the kernel has given up; or asked too often
+            raise StreamClosed(self._broken or str(error)) from error
         if message.type is WSMsgType.BINARY:
             data: bytes = message.data
             return data
@@ -62,9 +74,26 @@ class HttpStream:
         except Exception:  # noqa: BLE001, S110 - closing never raises; there is nobody to tell
             pass
 
+    def host_silence(self) -> float | None:
+        connection = self._connection()
+        return None if connection is None else sockets.host_silence(connection)
+
+    def break_if_deaf(self) -> None:
+        """Break the stream if the other machine's kernel does not confirm what is sent."""
+        connection = self._connection()
+        if connection is not None and sockets.is_deaf(connection):
+            self._broken = f"the host has been silent for {sockets.DEAF_AFTER:g} s"
+            sockets.shut(connection)
+
+    def _connection(self) -> Any:
+        """The TCP socket; None once it is gone."""
+        return self._socket.get_extra_info("socket")
+
     def _why(self, message: aiohttp.WSMessage) -> str:
         if message.type is WSMsgType.CLOSE and message.extra:
             return f"closed by the peer: {message.extra}"
+        if self._broken:
+            return self._broken
         return "lost" if self._socket.exception() is None else str(self._socket.exception())
 
 
@@ -95,13 +124,16 @@ class HttpNetwork:
         self.app = web.Application(client_max_size=MAX_BODY_BYTES)
         self._session: aiohttp.ClientSession | None = None
         self._sockets: set[Any] = set()
+        self._streams: WeakSet[HttpStream] = WeakSet()
+        self._looking: asyncio.TimerHandle | None = None
+        self._endpoints: list[udp.UdpEndpoint] = []
 
     async def listen(
         self, address: str, accept: Callable[[Stream], Awaitable[None]]
     ) -> HttpListener:
         async def upgrade(request: web.Request) -> web.StreamResponse:
             socket = web.WebSocketResponse(
-                max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=0.5, heartbeat=HEARTBEAT
+                max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=0.5, heartbeat=_heartbeat()
             )
             try:
                 await socket.prepare(request)
@@ -109,7 +141,7 @@ class HttpNetwork:
                 return web.Response(status=503)
             self._sockets.add(socket)
             try:
-                await accept(HttpStream(socket, request.remote or "?"))
+                await accept(self._opened(HttpStream(socket, request.remote or "?")))
             finally:
                 self._sockets.discard(socket)
             return socket
@@ -145,7 +177,7 @@ class HttpNetwork:
                     f"http://{address}{STREAM_PATH}",
                     max_msg_size=MAX_FRAME_BYTES,
                     compress=0,
-                    heartbeat=HEARTBEAT,
+                    heartbeat=_heartbeat(),
                     timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
                 )
         except TimeoutError:
@@ -160,10 +192,39 @@ class HttpNetwork:
             ) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise PeerUnreachable(address, str(error) or type(error).__name__) from error
-        return HttpStream(socket, address)
+        return self._opened(HttpStream(socket, address))
+
+    async def datagrams(
+        self, address: str, received: Callable[[bytes], None]
+    ) -> udp.UdpEndpoint | None:
+        endpoint = await udp.bind(address, received)
+        if endpoint is not None:
+            self._endpoints.append(endpoint)
+        return endpoint
 
     async def aclose(self) -> None:
-        """Release the client side. Idempotent."""
+        """Release the client side and the packets. Idempotent."""
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        while self._endpoints:
+            await self._endpoints.pop().close()
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    def _opened(self, stream: HttpStream) -> HttpStream:
+        self._streams.add(stream)
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
+        return stream
+
+    def _look(self) -> None:
+        for stream in self._streams:
+            stream.break_if_deaf()
+        again = asyncio.get_running_loop().call_later
+        self._looking = again(LOOK, self._look) if self._streams else None
+
+
+def _heartbeat() -> float | None:
+    return None if sockets.kernel_breaks() else HEARTBEAT

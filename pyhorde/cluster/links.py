@@ -163,6 +163,11 @@ class Links:
         if link is not None:
             self._drop(link, reason)
 
+    def host_silence(self, boot: str) -> float | None:
+        """Seconds since this boot's machine confirmed anything; None when nobody can say."""
+        link = self._links.get(boot)
+        return link.stream.host_silence() if link is not None else None
+
     async def dial(self, address: str) -> Member:
         """Meet the node at this address. Returns its record, linked by now in any case.
 
@@ -250,19 +255,19 @@ class Links:
         hello = await _receive(stream)
         if not isinstance(hello, Hello):
             raise ProtocolError("something else than Hello")
+        wrong = handshake.mismatch(hello, self._config.cluster)
+        if wrong is not None:
+            await self._refuse(stream, wrong, {"from": stream.remote, "detail": wrong.detail})
+            return None
         guest = _member(hello.member)
         view = self._events.view
         refusal = handshake.refusal(hello, self._config.cluster, view, self._links.keys())
         if refusal is not None:
-            self.statistics.refused_handshakes += 1
-            fields = {"from": guest.name, "address": guest.address, "why": refusal.why}
-            if refusal.why != "self":
-                log.warning("handshake_refused", extra={"fields": fields})
             if refusal.why == "name" and guest.name == view.me.name:
                 self._events.on_name_contested(guest)
             refusal = replace(refusal, settled=self._events.settled)
-            await stream.send(HANDSHAKE.encode(refusal))
-            await self._linger(stream)
+            fields = {"from": guest.name, "address": guest.address, "detail": refusal.detail}
+            await self._refuse(stream, refusal, fields)
             return None
         self._incoming[guest.boot] = self._incoming.get(guest.boot, 0) + 1
         try:
@@ -292,6 +297,14 @@ class Links:
             await stream.send(HANDSHAKE.encode(Refusal("secret", detail, None)))
             return None
         return member
+
+    async def _refuse(self, stream: Stream, refusal: Refusal, fields: dict[str, Any]) -> None:
+        self.statistics.refused_handshakes += 1
+        if refusal.why != "self":
+            fields = {**fields, "why": refusal.why}
+            log.warning("handshake_refused", extra={"fields": fields})
+        await stream.send(HANDSHAKE.encode(refusal))
+        await self._linger(stream)
 
     def _refused(self, refusal: Refusal) -> None:
         if refusal.why == "name" and refusal.holder is not None:

@@ -4,7 +4,10 @@ Identity is (name, generation, boot): the boot id is new at every start, and a h
 a name replaces a lower one for good. Within one boot the incarnation, raised only by the member
 itself, orders what is said about it; at equal incarnations the graver word wins::
 
-    alive -> suspect -> dead -> left        (alive again only by a higher incarnation)
+    alive -> suspect -> stalled -> dead -> left   (alive again only by a higher incarnation)
+
+*Stalled* is a member whose node does not answer while its machine does: its event loop is blocked,
+or its OS process is stopped. Nothing moves away from it until it counts as dead.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
+from pyhorde.config import MAX_LABELS
+
 MAX_TYPES: Final = 1000
 
 
@@ -22,11 +27,14 @@ class Status(StrEnum):
 
     ALIVE = "alive"
     SUSPECT = "suspect"
+    STALLED = "stalled"
     DEAD = "dead"
     LEFT = "left"
 
 
-_GRAVITY: Final = {Status.ALIVE: 0, Status.SUSPECT: 1, Status.DEAD: 2, Status.LEFT: 3}
+DOUBTED: Final = (Status.SUSPECT, Status.STALLED)
+"""Present members that do not answer."""
+_GRAVITY: Final = {status: gravity for gravity, status in enumerate(Status)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +49,10 @@ class Member:
     status: Status = Status.ALIVE
     draining: bool = False
     types: tuple[str, ...] = ()
+    cordoned: bool = False
+    """Nothing new is placed here; what runs stays."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """What its operator says of it, in order of the keys."""
 
     @property
     def state(self) -> str:
@@ -52,11 +64,11 @@ class Member:
     @property
     def present(self) -> bool:
         """Whether its processes count as running."""
-        return self.status in (Status.ALIVE, Status.SUSPECT)
+        return self.status not in (Status.DEAD, Status.LEFT)
 
     @property
     def placeable(self) -> bool:
-        """Whether processes may be placed on it."""
+        """Whether processes may be placed on it, if need be."""
         return self.status is Status.ALIVE and not self.draining
 
     @property
@@ -86,16 +98,19 @@ class Member:
             self.status.value,
             self.draining,
             list(self.types),
+            self.cordoned,
+            [list(label) for label in self.labels],
         ]
 
     @classmethod
     def from_wire(cls, raw: Any) -> Member:
         """Check and rebuild. Raises ``ValueError``."""
-        if not isinstance(raw, list) or len(raw) != 8:
-            raise ValueError("member: expected 8 fields")
-        name, address, boot, generation, incarnation, status, draining, types = raw
-        if not isinstance(types, list) or not isinstance(draining, bool):
-            raise ValueError("member: bad types or draining")
+        if not isinstance(raw, list) or len(raw) != 10:
+            raise ValueError("member: expected 10 fields")
+        name, address, boot, generation, incarnation, status, draining, types = raw[:8]
+        if not isinstance(types, list) or type(draining) is not bool or type(raw[8]) is not bool:
+            raise ValueError("member: bad types, draining or cordoned")
+        labels = _labels_from_wire(raw[9])
         texts = (name, address, boot, *types)
         numbers = (generation, incarnation)
         if not all(isinstance(t, str) and len(t) <= 512 for t in texts) or len(types) > MAX_TYPES:
@@ -111,7 +126,20 @@ class Member:
             status=Status(status),
             draining=draining,
             types=tuple(types),
+            cordoned=raw[8],
+            labels=labels,
         )
+
+
+def _labels_from_wire(raw: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(raw, list) or len(raw) > MAX_LABELS:
+        raise ValueError("member: bad labels")
+    for pair in raw:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ValueError("member: a label is no pair")
+        if not all(isinstance(text, str) and len(text) <= 256 for text in pair):
+            raise ValueError("member: a label that is no text")
+    return tuple((key, value) for key, value in raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +168,12 @@ class View:
         return member is not None and member.present
 
     def candidates(self, type_name: str) -> tuple[str, ...]:
-        """Names of the members on which a process of this type may be placed."""
-        return tuple(m.name for m in self.members if m.placeable and type_name in m.types)
+        """Names of the members on which a process of this type may be placed.
+
+        Cordoned ones only when there are no others.
+        """
+        able = [m for m in self.members if m.placeable and type_name in m.types]
+        return tuple(m.name for m in able if not m.cordoned) or tuple(m.name for m in able)
 
     def offered(self) -> tuple[str, ...]:
         """All types that present members offer."""

@@ -8,21 +8,18 @@ call ``tick``. This module joins the parts: the table is a :class:`Roster`, the 
 :class:`Prober`, trials are :class:`Suspicions`, the answer to what is said about this node comes
 from its :class:`Identity`, and messages are put together by the :class:`Outbox`.
 
-*Probing.* Each probe interval one member, in shuffled round-robin order, gets a ``Ping``. No
-``Ack`` within the probe timeout: others are asked to ping it. Still none at the end of the
-interval: it becomes *suspect*. A suspect is pinged every probe timeout by all who know of the
-suspicion, and once more, directly and through others, before it is declared *dead*. Each ping to a
-suspect tells it so, and whoever is told raises its incarnation. An ack carries the answerer's own
-record, so the suspicion ends wherever the ack arrives, whichever way it went.
+*Probing.* Each interval one member, in shuffled turn, gets a ``Ping``; without an ``Ack`` others are
+asked to ping it; still without one it is *suspect*. A suspect is pinged in every way until it is
+decided, each ping tells it so, and whoever is told raises its incarnation. An ack carries the
+answerer's own record unless the asker has it, so a suspicion ends wherever an ack arrives.
 
-*Evidence.* A lost link makes the shell dial again at once. When the host answers that nobody
-listens there, the suspicion is one with evidence: it becomes death as soon as one other member says
-the same, or at once when there is no other. An end of a connection alone is no evidence.
+*Evidence.* A lost link is dialled again at once. When the host answers that nobody listens there,
+the suspicion becomes death as soon as one other member says the same, or there is no other. A
+machine that confirms what is sent to its silent node is evidence to the contrary: the node is
+*stalled*, and has longer.
 
-*News.* What a node finds out itself it tells every linked member at once; what it hears it
-piggybacks on probes. Linked members exchange whole tables when they meet and now and then after.
-``dead`` in such a table counts as suspicion only, so that the living can speak for themselves, and
-whoever is held for dead but linked is told so with every message.
+*News.* What a node finds out it tells the linked members at once; what it hears rides on probes.
+``dead`` in a whole table counts as suspicion only, so that the living can speak for themselves.
 
 *Stalls.* When an event comes late, this node itself stood still, and everyone it was about to judge
 is credited with that time. While anybody is being judged it ticks often, to notice.
@@ -40,19 +37,22 @@ from typing import Any, Final
 
 from pyhorde.cluster.effects import Changed, Effect, Redial, Send, YieldName
 from pyhorde.cluster.identity import Contradict, Identity, Speak, renewed
-from pyhorde.cluster.member import Member, Status, View
-from pyhorde.cluster.messages import Ack, Gossip, Ping, PingRequest, Table, Update
+from pyhorde.cluster.member import DOUBTED, Member, Status, View
+from pyhorde.cluster.messages import Ack, Gossip, Nack, Ping, PingRequest, Table, Update
 from pyhorde.cluster.outbox import Outbox
-from pyhorde.cluster.probing import Prober
+from pyhorde.cluster.probing import Probe, Prober
 from pyhorde.cluster.roster import Roster, read_row
-from pyhorde.cluster.suspicion import Suspicion, Suspicions
+from pyhorde.cluster.suspicion import Suspicion, Suspicions, bounds
+from pyhorde.cluster.vitals import Health, Signs, Statistics, Vitals
 from pyhorde.config import MembershipConfig
 from pyhorde.seam import Rng
 
 __all__ = ["Changed", "Effect", "Membership", "Redial", "Send", "YieldName"]
 
-TABLE_EVERY: Final = 10.0
-"""Probe intervals between two exchanges of whole tables with a random member."""
+TABLE_EVERY: Final = 20.0
+"""Probe intervals between two exchanges of whole tables with a random member, in a small cluster;
+in a large one so many more that it costs no more."""
+SMALL: Final = 10
 BEAT: Final = 0.2
 """Longest pause between two ticks, seconds, while a probe or a suspicion runs: how a node notices
 that it stood still. Whoever is judged then would pay for it."""
@@ -67,40 +67,45 @@ class Membership:
         self.config = config
         self._rng = rng
         self._identity = Identity()
-        self._roster = Roster(me)
-        self._prober = Prober(config, rng)
+        self.statistics = Statistics()
+        self.health = Health()
+        self.roster = Roster(me)
+        """The table; others only read it."""
+        self._prober = Prober(config, rng, self.health)
         self._suspicions = Suspicions(config, rng)
-        self._outbox = Outbox(self._roster, self._suspicions, config, rng)
+        self._outbox = Outbox(self.roster, self._suspicions, config, rng)
         self._next_table = math.inf
         self._beat = math.inf
         """When this node last ran: its last tick, or, while it judges nobody, its last event."""
+        self._signs = Signs()
 
     # ---- what is known --------------------------------------------------------------------------
 
     @property
     def me(self) -> Member:
         """The own record."""
-        return self._roster.me
+        return self.roster.me
 
     @property
     def view(self) -> View:
         """The members as they are believed to be now; the same object until something changes."""
-        return self._roster.view
+        return self.roster.view
 
     def next_deadline(self) -> float:
         """When ``tick`` wants to be called."""
         deadline = self._prober.next_deadline()
         if not self._judges:
             return deadline
-        return min(deadline, self._beat + BEAT, *self._suspicions.deadlines(self._roster.size))
+        return min(deadline, self._beat + BEAT, *self._suspicions.deadlines(self.roster.size))
 
-    def name_of(self, boot: str) -> str:
-        """The name of a boot, or what stands for it when its record is not known."""
-        return self._roster.name_of(boot)
+    def vitals(self, boot: str) -> Vitals | None:
+        """What this boot last said of itself in passing; None when it has not."""
+        return self._outbox.vitals if boot == self.me.boot else self._signs.vitals.get(boot)
 
-    def absence(self, name: str, now: float) -> float:
-        """For how many seconds this member has been absent; 0 while it is not."""
-        return self._roster.absence(name, now)
+    @property
+    def suspects(self) -> list[str]:
+        """The boots that do not answer now."""
+        return [suspicion.boot for suspicion in self._suspicions]
 
     @property
     def _judges(self) -> bool:
@@ -109,15 +114,16 @@ class Membership:
 
     def validate(self) -> None:
         """Check what must always hold; tests call it after every event."""
-        self._roster.validate()
-        suspects = {m.boot for m in self.view.members if m.status is Status.SUSPECT}
+        self.roster.validate()
+        suspects = {m.boot for m in self.view.members if m.status in DOUBTED}
         assert suspects == {suspicion.boot for suspicion in self._suspicions}
         assert self.me.status in (Status.ALIVE, Status.LEFT)
 
     # ---- events ---------------------------------------------------------------------------------
 
-    def start(self, now: float) -> list[Effect]:
-        """Begin to probe."""
+    def start(self, now: float, *, packets: bool = True) -> list[Effect]:
+        """Begin to probe; ``packets``: whether there is another way than streams."""
+        self._outbox.packets = packets
         self._beat = now
         self._prober.start(now)
         self._next_table = now + self._rng.uniform(1, TABLE_EVERY) * self.config.probe_interval
@@ -127,14 +133,16 @@ class Membership:
         """A link is up; ``peer`` is what its node says of itself."""
         self._notice_stall(now)
         self._outbox.links.add(peer.boot)
+        self._outbox.ways.linked(peer.boot)
+        self._signs.of(peer.boot, now)
         self._merge(Update(peer), now, f"connected to {peer.address}")
-        self._outbox.table(peer.boot, now, reply=False)
+        self._outbox.greet(peer.boot, now)
         return self._outbox.drain()
 
     def unlinked(self, boot: str, now: float) -> list[Effect]:
         """The link to this boot broke."""
         self._outbox.links.discard(boot)
-        member = self._roster.by_boot(boot)
+        member = self.roster.by_boot(boot)
         if member is not None and member.present:
             self._outbox.put(Redial(member))
         return self._outbox.drain()
@@ -147,15 +155,36 @@ class Membership:
             self._suspect(accusation, now, tell=True)
         return self._outbox.drain()
 
-    def received(self, sender: str, message: Any, now: float) -> list[Effect]:
-        """A message from a linked boot. Raises ``ValueError``, changing nothing, for a bad one."""
+    def host_lives(self, boot: str, now: float) -> list[Effect]:
+        """The machine of this suspect confirms what is sent to it, and its node says nothing."""
+        suspicion = self._suspicions.get(boot)
+        if suspicion is not None:
+            suspicion.host_seen = now
+            asked = now - suspicion.started >= self.config.probe_timeout
+            if asked and not suspicion.stalled and self.health.fit:
+                accusation = Update(self.view.by_boot[boot].at(Status.STALLED), self.me.name)
+                self._suspect(accusation, now, tell=True)
+        return self._outbox.drain()
+
+    def received(
+        self, sender: str, message: Any, now: float, *, packet: bool = False
+    ) -> list[Effect]:
+        """A message from a known boot; ``packet``: it came as one, not over the link.
+
+        Raises ``ValueError``, changing nothing, for a bad one.
+        """
         self._notice_stall(now)
+        self._signs.again(sender, now)
         match message:
             case Ping():
+                self._signs.note(sender, Vitals.from_wire(message.vitals))
                 self._take(message.updates, sender, now)
-                self._answer(sender, message)
+                if message.target == self.me.boot:
+                    self._outbox.answer(sender, message, packet=packet)
             case Ack():
-                self._acknowledged(sender, message, now)
+                self._acknowledged(sender, message, now, packet=packet)
+            case Nack():
+                self._prober.nacked(sender, message.seq)
             case PingRequest():
                 self._take(message.updates, sender, now)
                 self._relay(sender, message, now)
@@ -167,20 +196,16 @@ class Membership:
                 raise ValueError(f"no membership message: {message!r}")
         return self._outbox.drain()
 
-    def announce(
-        self,
-        now: float,
-        *,
-        draining: bool | None = None,
-        types: tuple[str, ...] | None = None,
-        generation: int | None = None,
-    ) -> list[Effect]:
-        """Change the own record and tell everyone."""
-        me = self.me if draining is None else replace(self.me, draining=draining)
-        me = me if types is None else replace(me, types=types)
-        me = me if generation is None else replace(me, generation=generation)
-        self._speak(renewed(me), now, "announced")
+    def announce(self, now: float, cause: str = "announced", **changes: Any) -> list[Effect]:
+        """Change fields of the own record (``draining``, ``cordoned``, ``types``) and tell all."""
+        me = replace(self.me, **changes)
+        if me != self.me:
+            self._speak(renewed(me), now, cause)
         return self._outbox.drain()
+
+    def describe(self, processes: int, lag: float) -> None:
+        """What this node says of itself in passing: how much runs, how late its event loop was."""
+        self._outbox.vitals = Vitals(processes, self.health.score, int(lag * 1000))
 
     def leave(self, now: float) -> list[Effect]:
         """Say good-bye: everyone linked is told at once."""
@@ -195,33 +220,60 @@ class Membership:
         self._tick_probe(now)
         for suspicion in self._suspicions:
             self._tick_suspicion(suspicion, now)
-        self._roster.forget(now, self.config.former_member_ttl)
+        self.roster.forget(now, self.config.former_member_ttl)
         if now >= self._next_table:
-            self._next_table = now + TABLE_EVERY * self.config.probe_interval
+            scale = max(1.0, self.roster.size / SMALL)
+            self._next_table = now + TABLE_EVERY * scale * self.config.probe_interval
             self._outbox.table_to_somebody(now)
+            for boot in self._signs.strangers(self.view.by_boot.keys() | self._outbox.links):
+                self._signs.forget(boot)
+                self._outbox.ways.forget(boot)
         return self._outbox.drain()
 
     def _notice_stall(self, now: float) -> None:
         late = now - self.next_deadline()
-        if late > STALL:
-            lost = now - self._beat
-            self._prober.credit(lost)
-            self._suspicions.credit(lost)
+        lost = now - self._beat
         if late > STALL or not self._judges:
             self._beat = now
+        if late > STALL:
+            self._prober.credit(lost)
+            self._suspicions.credit(lost)
+            self._stood_still(late, now)
+
+    def _stood_still(self, seconds: float, now: float) -> None:
+        self.statistics.stalls += 1
+        self.health.worse(1 + 2 * int(seconds))
+        shortest, _ = bounds(self.roster.size, self.config)
+        if seconds > shortest / 2 and self.me.status is Status.ALIVE:
+            self._speak(renewed(self.me), now, f"stood still for {seconds:.1f} s")
 
     # ---- probing --------------------------------------------------------------------------------
 
     def _tick_probe(self, now: float) -> None:
+        for relay in self._prober.silent_relays(now):
+            self._outbox.nack(relay.asker, relay.seq)
         overdue = self._prober.overdue(now)
         if overdue is not None:
-            self._outbox.ask_others(overdue.boot, overdue.seq)
-        failed = self._roster.by_boot(self._prober.failed(now) or "")
-        if failed is not None and failed.present:
-            self._suspect(Update(failed, self.me.name), now, tell=True)
+            self._outbox.ask_again(overdue.boot, overdue.seq)
+            overdue.asked = self._outbox.ask_others(overdue.boot, overdue.seq)
+        failed = self._prober.failed(now)
+        if failed is not None:
+            self._probe_failed(failed, now)
         probe = self._prober.begin(self.view, now)
         if probe is not None:
-            self._outbox.ping(probe.boot, probe.seq)
+            self.statistics.probes += 1
+            self._outbox.probe(probe.boot, probe.seq)
+
+    def _probe_failed(self, probe: Probe, now: float) -> None:
+        """Suspect whom it was for; and everybody, when nobody at all was heard since it began.
+
+        Then this node is cut off, or is the last one: it does not take one after the other.
+        """
+        self.statistics.failed_probes += 1
+        alone = self._signs.latest < probe.began
+        for member in self.view.others:
+            if member.boot == probe.boot or (alone and member.status is Status.ALIVE):
+                self._suspect(Update(member, self.me.name), now, tell=not alone)
 
     def _relay(self, asker: str, request: PingRequest, now: float) -> None:
         if request.target in self._outbox.links:
@@ -229,26 +281,42 @@ class Membership:
             if seq is not None:
                 self._outbox.ping(request.target, seq)
 
-    def _answer(self, sender: str, ping: Ping) -> None:
-        if ping.target == self.me.boot:
-            self._outbox.answer(sender, ping.seq)
-
-    def _acknowledged(self, sender: str, ack: Ack, now: float) -> None:
-        member = Member.from_wire(ack.member)
+    def _acknowledged(self, sender: str, ack: Ack, now: float, *, packet: bool) -> None:
+        member = Member.from_wire(ack.member) if ack.member is not None else None
+        if member is not None and member.boot != ack.boot:
+            raise ValueError("ack: the record of somebody else")
+        vitals = Vitals.from_wire(ack.vitals)
         self._take(ack.updates, sender, now)
-        self._prober.answered(member.boot)
-        self._merge(Update(member), now, "it answered", sender)
+        self._signs.note(ack.boot, vitals)
+        self._signs.again(ack.boot, now)
+        if packet:
+            self._outbox.ways.answered(sender)
+        taken = self._prober.answered(ack.boot, now)
+        if taken is not None:
+            self.statistics.answer_time += (taken - self.statistics.answer_time) / 8
+        if member is not None:
+            self._merge(Update(member), now, "it answered", sender)
         relay = self._prober.relayed(ack.seq)
-        if relay is not None:
-            self._outbox.pass_on(relay.asker, relay.seq, ack)
+        known = member or self.roster.by_boot(ack.boot)
+        if relay is not None and known is not None:
+            self._outbox.pass_on(relay.asker, relay.seq, ack, known.at(Status.ALIVE))
 
     # ---- suspicion ------------------------------------------------------------------------------
 
     def _suspect(self, accusation: Update, now: float, *, tell: bool = False) -> None:
         accuser, evidence = accusation.accuser, accusation.evidence
-        suspect = accusation.member.at(Status.SUSPECT)
-        self._suspicions.open(suspect.boot, now).add(accuser, evidence=evidence)
-        cause = "connection refused" if evidence else "it does not answer"
+        boot = accusation.member.boot
+        if self._suspicions.get(boot) is None:
+            self.statistics.suspicions += 1
+        suspicion = self._suspicions.open(boot, now, self._signs.heard.get(boot, -math.inf))
+        suspicion.add(accuser, evidence=evidence)
+        if accusation.member.status is Status.STALLED:
+            suspicion.stalled = True
+            suspicion.vouchers |= {accuser} - {self.me.name, ""}
+            suspicion.last_check_until = None
+        suspect = accusation.member.at(Status.STALLED if suspicion.stalled else Status.SUSPECT)
+        cause = "its machine lives, it does not answer" if suspicion.stalled else "no answer"
+        cause = "connection refused" if evidence else cause
         self._store(suspect, f"{cause}, says {accuser}" if accuser else "it is suspected", now)
         self._outbox.spread(replace(accusation, member=suspect), tell=tell)
         if evidence:
@@ -261,13 +329,15 @@ class Membership:
             self._bury(suspicion, now, f"re-dial refused{confirmed}")
 
     def _tick_suspicion(self, suspicion: Suspicion, now: float) -> None:
-        size = self._roster.size
+        size = self.roster.size
         if now >= suspicion.next_probe:
             suspicion.next_probe = now + self.config.probe_timeout
             self._outbox.ping(suspicion.boot, self._prober.number())
-        if suspicion.may_confirm(self.me.name, size, self.config, now):
+        if self.health.fit and suspicion.may_confirm(self.me.name, size, self.config, now):
             suspect = self.view.by_boot[suspicion.boot]
             self._suspect(Update(suspect, self.me.name), now, tell=True)
+        if suspicion.stalled:
+            suspicion.vouched = any(map(self._is_there, suspicion.vouchers))
         if now < suspicion.deadline(size, self.config):
             return
         if suspicion.last_check_until is None:
@@ -276,11 +346,18 @@ class Membership:
             self._outbox.ping(suspicion.boot, seq)
             self._outbox.ask_others(suspicion.boot, seq)
         else:
+            silence = f"no answer for {now - suspicion.last_sign:.1f} s"
             accusers = ", ".join(sorted(suspicion.accusers)) or "others"
-            self._bury(suspicion, now, f"no answer, suspected by {accusers}")
+            self._bury(suspicion, now, f"{silence}, suspected by {accusers}")
+
+    def _is_there(self, name: str) -> bool:
+        member = self.roster.get(name)
+        return member is not None and member.status is Status.ALIVE
 
     def _bury(self, suspicion: Suspicion, now: float, cause: str) -> None:
         self._suspicions.drop(suspicion.boot)
+        self.statistics.deaths += 1
+        self.statistics.detection_time = now - suspicion.last_sign
         dead = self.view.by_boot[suspicion.boot].at(Status.DEAD)
         self._store(dead, cause, now)
         self._outbox.spread(Update(dead, self.me.name), tell=True)
@@ -289,7 +366,7 @@ class Membership:
 
     def _take(self, raw: Iterable[Any], sender: str, now: float) -> None:
         for update in [Update.from_wire(item) for item in raw]:
-            self._merge(update, now, f"told by {self._roster.name_of(sender)}", sender)
+            self._merge(update, now, f"told by {self.roster.name_of(sender)}", sender)
 
     def _compare(self, sender: str, table: Table, now: float) -> None:
         for member, absent in [read_row(raw) for raw in table.members]:
@@ -298,8 +375,8 @@ class Membership:
             self._outbox.table(sender, now, reply=False)
 
     def _merge_row(self, member: Member, since: float, sender: str, now: float) -> None:
-        teller = self._roster.name_of(sender)
-        known = self._roster.get(member.name)
+        teller = self.roster.name_of(sender)
+        known = self.roster.get(member.name)
         if known is None and not member.present:
             if now - since <= self.config.former_member_ttl:
                 self._store(member, f"told by {teller}", now)
@@ -307,13 +384,13 @@ class Membership:
             self._merge(Update(member.at(Status.SUSPECT), teller), now, "")
         else:
             self._merge(Update(member), now, f"told by {teller}", sender)
-        known = self._roster.get(member.name)
+        known = self.roster.get(member.name)
         if not member.present and known is not None and known.boot == member.boot:
-            self._roster.went(member.name, since)
+            self.roster.went(member.name, since)
 
     def _merge(self, update: Update, now: float, cause: str, sender: str = "") -> None:
         member = update.member
-        known = self._roster.get(member.name)
+        known = self.roster.get(member.name)
         if member.name == self.me.name:
             self._about_me(member, sender, now)
         elif known is None:
@@ -321,13 +398,17 @@ class Membership:
             if member.present:
                 self._accept(update, now, cause)
         elif member.supersedes(known):
-            self._suspicions.drop(known.boot)
+            if member.boot != known.boot or member.status not in DOUBTED:
+                self._suspicions.drop(known.boot)
+            elif member.incarnation > known.incarnation:
+                self._suspicions.drop(known.boot)
             self._accept(update, now, cause)
-        elif member.status is Status.SUSPECT and not known.supersedes(member):
-            self._accused(update, now)
+        elif member.status in DOUBTED and known.status in DOUBTED:
+            if (member.boot, member.incarnation) == (known.boot, known.incarnation):
+                self._accused(update, now)
 
     def _accept(self, update: Update, now: float, cause: str) -> None:
-        if update.member.status is Status.SUSPECT:
+        if update.member.status in DOUBTED:
             self._suspect(update, now)
         else:
             self._store(update.member, cause, now)
@@ -337,10 +418,15 @@ class Membership:
         suspicion = self._suspicions.open(update.member.boot, now)
         if not suspicion.knows(update.accuser, evidence=update.evidence):
             self._suspect(update, now)
+        elif update.member.status is Status.STALLED:
+            suspicion.vouchers |= {update.accuser} - {self.me.name, ""}
 
     def _about_me(self, said: Member, sender: str, now: float) -> None:
         match self._identity.answer(self.me, said, self._outbox.links):
             case Speak(me, cause):
+                self.statistics.refutations += 1
+                if said.boot == self.me.boot:
+                    self.health.worse(1)
                 self._speak(me, now, cause)
             case Contradict() if sender:
                 self._outbox.inform(sender, self.me)
@@ -352,7 +438,7 @@ class Membership:
         self._outbox.spread(Update(me), tell=True)
 
     def _store(self, after: Member, cause: str, now: float) -> None:
-        change = self._roster.store(after, cause, now)
+        change = self.roster.store(after, cause, now)
         if change is not None:
             self._outbox.put(change)
 

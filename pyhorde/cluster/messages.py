@@ -31,23 +31,33 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Are you there? ``target`` is the boot that is meant."""
+    """Are you there? ``target`` is the boot that is meant, at the incarnation that is known of it.
+
+    ``vitals`` is how the sender is: see :class:`~pyhorde.cluster.vitals.Vitals`.
+    """
 
     tag: ClassVar[int] = 1
     lane: ClassVar[Lane] = Lane.CONTROL
     seq: int
     target: str
+    known: int
+    vitals: list[Any]
     updates: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """The answer to ``Ping`` number ``seq``: ``member`` is here, and this is its own record."""
+    """The answer to ``Ping`` number ``seq``: ``boot`` is here.
+
+    ``member`` is its own record; None when the asker knows it as it is.
+    """
 
     tag: ClassVar[int] = 2
     lane: ClassVar[Lane] = Lane.CONTROL
     seq: int
-    member: list[Any]
+    boot: str
+    member: list[Any] | None
+    vitals: list[Any]
     updates: list[Any]
 
 
@@ -84,7 +94,25 @@ class Table:
     reply: bool
 
 
-MEMBERSHIP_MESSAGES = (Ping, Ack, PingRequest, Gossip, Table)
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """I have pinged for you, as you asked in ``PingRequest`` number ``seq``: no answer so far."""
+
+    tag: ClassVar[int] = 6
+    lane: ClassVar[Lane] = Lane.CONTROL
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """I am joining too, and am (or am not) linked with all possible peers that I was told of."""
+
+    tag: ClassVar[int] = 7
+    lane: ClassVar[Lane] = Lane.CONTROL
+    all: bool
+
+
+MEMBERSHIP_MESSAGES = (Ping, Ack, PingRequest, Gossip, Table, Nack)
 
 
 @dataclass(frozen=True, slots=True)

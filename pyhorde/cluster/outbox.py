@@ -2,21 +2,34 @@
 
 News rides on pings and acks. A message to somebody who is suspected, or held for dead, begins with
 just that, so that it can refute; and so does a request to others to ping it.
+
+What a node finds out itself it tells everybody it is linked with, up to ``FANOUT`` of them. Beyond
+that size whoever hears news tells a few more at once, so nobody ever sends to all of a large
+cluster, and everybody has heard after a few hops.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from pyhorde.cluster.dissemination import Dissemination
 from pyhorde.cluster.effects import Effect, Send
-from pyhorde.cluster.member import Member, Status
-from pyhorde.cluster.messages import Ack, Gossip, Ping, PingRequest, Table, Update
+from pyhorde.cluster.member import DOUBTED, Member, Status
+from pyhorde.cluster.messages import Ack, Gossip, Nack, Ping, PingRequest, Table, Update
 from pyhorde.cluster.roster import Roster
 from pyhorde.cluster.suspicion import Suspicions
+from pyhorde.cluster.vitals import Vitals
+from pyhorde.cluster.ways import Ways
 from pyhorde.config import MembershipConfig
 from pyhorde.seam import Rng
+
+FANOUT: Final = 30
+"""So many are told at once what this node has found out."""
+PASS_ON: Final = 3
+"""So many are told what this node has heard, in a cluster larger than ``FANOUT``."""
+RUMOURS: Final = 30
+"""More news than this in one message is no rumour but a table, and is not passed on."""
 
 
 class Outbox:
@@ -26,11 +39,16 @@ class Outbox:
         self, roster: Roster, suspicions: Suspicions, config: MembershipConfig, rng: Rng
     ) -> None:
         self.links: set[str] = set()
+        self.ways = Ways()
+        self.packets = True
+        """Whether this node can send packets at all."""
+        self.vitals = Vitals()
         self._roster = roster
         self._suspicions = suspicions
         self._config = config
         self._rng = rng
         self._news = Dissemination(config.retransmit_mult)
+        self._rumours: dict[str, Any] = {}
         self._effects: list[Effect] = []
 
     def put(self, effect: Effect) -> None:
@@ -39,41 +57,83 @@ class Outbox:
 
     def drain(self) -> list[Effect]:
         """All effects since the last time, in order."""
+        if self._rumours:
+            self._pass_on_rumours()
         effects, self._effects = self._effects, []
         return effects
 
     def spread(self, update: Update, *, tell: bool = False) -> None:
-        """Let the update ride on messages to come; ``tell``: and tell every linked member now."""
+        """Let the update ride on messages to come; ``tell``: this node found it out itself."""
         raw = update.to_wire()
         self._news.add(update.member.name, raw)
         if tell:
             gossip = Gossip([raw])
-            for boot in sorted(self.links):
+            for boot in self._some(self.links, FANOUT):
                 self._send(boot, gossip)
+        elif len(self.links) > FANOUT:
+            self._rumours[update.member.name] = raw
+
+    def _pass_on_rumours(self) -> None:
+        rumours, self._rumours = list(self._rumours.values()), {}
+        if len(rumours) <= RUMOURS:
+            for boot in self._some(self.links, PASS_ON):
+                self._send(boot, Gossip(rumours))
 
     def inform(self, boot: str, member: Member) -> None:
         """Tell one node this one record."""
         self._send(boot, Gossip([Update(member).to_wire()]))
 
-    def ping(self, boot: str, seq: int) -> None:
-        """Ask whether this boot is there, if there is a link to it."""
+    def probe(self, boot: str, seq: int) -> None:
+        """Ask whether this boot is there, the way that works, if there is a link to it."""
         if boot in self.links:
-            self._send(boot, Ping(seq, boot, self._updates_for(boot)))
+            packet, stream = self.ways.of(boot)
+            self._ping(boot, seq, packet=packet and self.packets, stream=stream)
 
-    def ask_others(self, boot: str, seq: int) -> None:
-        """Ask a few members to ping this boot."""
+    def ping(self, boot: str, seq: int) -> None:
+        """Ask in every way whether this boot is there, if there is a link to it."""
+        if boot in self.links:
+            self._ping(boot, seq, packet=self.packets, stream=True)
+
+    def ask_again(self, boot: str, seq: int) -> None:
+        """What was asked by packet is asked over the stream too."""
+        if boot in self.links and self.ways.works(boot):
+            self._ping(boot, seq, packet=False, stream=True)
+
+    def _ping(self, boot: str, seq: int, *, packet: bool, stream: bool) -> None:
+        member = self._roster.by_boot(boot)
+        known = member.incarnation if member is not None else -1
+        vitals = self.vitals.to_wire()
+        message = Ping(seq, boot, known, vitals, self._updates_for(boot))
+        if packet:
+            self._send(boot, message, packet=True)
+            self.ways.pinged(boot)
+        if stream or not self.packets:
+            self._send(boot, message)
+
+    def ask_others(self, boot: str, seq: int) -> int:
+        """Ask a few members to ping this boot; how many were asked."""
         others = {m.boot for m in self._roster.view.others} & self.links - {boot}
-        for helper in self._some(others, self._config.indirect_probes):
+        helpers = self._some(others, self._config.indirect_probes)
+        for helper in helpers:
             updates = self._charge(boot) + self._updates_for(helper)
             self._send(helper, PingRequest(seq, boot, updates))
+        return len(helpers)
 
-    def answer(self, boot: str, seq: int) -> None:
-        """Answer a ping."""
-        self._send(boot, Ack(seq, self._roster.me.to_wire(), self._updates_for(boot)))
+    def answer(self, boot: str, ping: Ping, *, packet: bool) -> None:
+        """Answer a ping the way it came."""
+        me = self._roster.me
+        record = me.to_wire() if ping.known != me.incarnation else None
+        updates = self._updates_for(boot)
+        ack = Ack(ping.seq, me.boot, record, self.vitals.to_wire(), updates)
+        self._send(boot, ack, packet=packet and self.packets)
 
-    def pass_on(self, boot: str, seq: int, ack: Ack) -> None:
+    def pass_on(self, boot: str, seq: int, ack: Ack, member: Member) -> None:
         """Give an ack to the one on whose behalf the ping was made."""
-        self._send(boot, Ack(seq, ack.member, []))
+        self._send(boot, Ack(seq, ack.boot, member.to_wire(), ack.vitals, []))
+
+    def nack(self, boot: str, seq: int) -> None:
+        """Tell the one on whose behalf a ping was made that there is no answer yet."""
+        self._send(boot, Nack(seq))
 
     def table(self, boot: str, now: float, *, reply: bool) -> None:
         """Send the whole table."""
@@ -84,8 +144,15 @@ class Outbox:
         for boot in self._some(self.links, 1):
             self.table(boot, now, reply=True)
 
-    def _send(self, boot: str, message: Any) -> None:
-        self._effects.append(Send(boot, message))
+    def greet(self, boot: str, now: float) -> None:
+        """Send the table to a new link; in a large cluster, only to some of them."""
+        if self._rng.random() * len(self.links) < FANOUT:
+            self.table(boot, now, reply=False)
+        else:
+            self.inform(boot, self._roster.me)
+
+    def _send(self, boot: str, message: Any, *, packet: bool = False) -> None:
+        self._effects.append(Send(boot, message, packet))
 
     def _updates_for(self, boot: str) -> list[Any]:
         return self._charge(boot) + self._news.take(self._roster.size)
@@ -93,7 +160,7 @@ class Outbox:
     def _charge(self, boot: str) -> list[Any]:
         """What is held against this boot."""
         member = self._roster.by_boot(boot)
-        if member is None or member.status not in (Status.SUSPECT, Status.DEAD):
+        if member is None or member.status not in (*DOUBTED, Status.DEAD):
             return []
         suspicion = self._suspicions.get(boot)
         accuser = min(suspicion.accusers, default="") if suspicion else ""
@@ -101,4 +168,4 @@ class Outbox:
 
     def _some(self, boots: Iterable[str], count: int) -> list[str]:
         ordered = sorted(boots)
-        return self._rng.sample(ordered, min(count, len(ordered)))
+        return self._rng.sample(ordered, count) if len(ordered) > count else ordered

@@ -6,6 +6,9 @@ One probe runs at a time::
                  |                                  |
                  +------------- answered -----------+
 
+The worse this node's own health, the longer all of it takes. Those who are asked say after a while
+that they have no answer either; who does not even hear that is in a bad way itself.
+
 Members take turns in a shuffled order, so that each is probed once per round. Suspects are left
 out: they are pinged until it is decided. Source: Das, Gupta, Motivala, "SWIM" (2002), section 4.3.
 """
@@ -13,10 +16,11 @@ out: they are pinged until it is decided. Source: Das, Gupta, Motivala, "SWIM" (
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pyhorde.cluster.member import Status, View
+from pyhorde.cluster.vitals import Health
 from pyhorde.config import MembershipConfig
 from pyhorde.seam import Rng
 
@@ -24,6 +28,8 @@ MAX_RELAYS: Final = 10_000
 """So many probes for others may be under way; more are not made."""
 INDIRECT_SHARE: Final = 0.9
 """Part of the interval after ``probe_timeout`` in which the others may answer."""
+NACK_SHARE: Final = 0.8
+"""Part of that time after which they say that they have no answer."""
 
 
 @dataclass(slots=True)
@@ -32,25 +38,32 @@ class Probe:
 
     seq: int
     boot: str
+    began: float
     overdue: float
     ends: float | None = None
+    asked: int = 0
+    """How many others were asked."""
+    nacks: set[str] = field(default_factory=set)
+    """Who of them has said that it has no answer."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Relay:
     """A ping on behalf of ``asker``, who calls it ``seq``."""
 
     asker: str
     seq: int
     until: float
+    nack_at: float
 
 
 class Prober:
     """The cycle of probes."""
 
-    def __init__(self, config: MembershipConfig, rng: Rng) -> None:
+    def __init__(self, config: MembershipConfig, rng: Rng, health: Health) -> None:
         self._config = config
         self._rng = rng
+        self._health = health
         self._seq = 0
         self._probe: Probe | None = None
         self._order: list[str] = []
@@ -62,10 +75,14 @@ class Prober:
         self._next = now + self._rng.uniform(0, self._config.probe_interval)
 
     def next_deadline(self) -> float:
-        """When ``overdue``, ``failed`` or ``begin`` has something next."""
+        """When ``overdue``, ``failed``, ``silent_relays`` or ``begin`` has something next."""
         if self._probe is None:
-            return self._next
-        return self._probe.overdue if self._probe.ends is None else self._probe.ends
+            deadline = self._next
+        else:
+            deadline = self._probe.overdue if self._probe.ends is None else self._probe.ends
+        if not self._relays:
+            return deadline
+        return min(deadline, *(relay.nack_at for relay in self._relays.values()))
 
     @property
     def is_probing(self) -> bool:
@@ -81,10 +98,11 @@ class Prober:
         """The next probe, if it is time for one and there is somebody to probe."""
         if self._probe is not None or now < self._next:
             return None
-        self._next = now + self._config.probe_interval
+        self._next = now + self._config.probe_interval * self._health.factor
         boot = self._next_target({m.boot for m in view.others if m.status is Status.ALIVE})
         if boot is not None:
-            self._probe = Probe(self.number(), boot, now + self._config.probe_timeout)
+            timeout = self._config.probe_timeout * self._health.factor
+            self._probe = Probe(self.number(), boot, now, now + timeout)
         return self._probe
 
     def overdue(self, now: float) -> Probe | None:
@@ -92,30 +110,53 @@ class Prober:
         probe = self._probe
         if probe is None or probe.ends is not None or now < probe.overdue:
             return None
-        rest = self._config.probe_interval - self._config.probe_timeout
-        probe.ends = now + rest * INDIRECT_SHARE
+        probe.ends = now + self._patience()
         return probe
 
-    def failed(self, now: float) -> str | None:
-        """The boot that did not answer, neither to this node nor to others."""
+    def failed(self, now: float) -> Probe | None:
+        """The probe that was not answered, neither to this node nor to others."""
         probe = self._probe
         if probe is None or probe.ends is None or now < probe.ends:
             return None
         self._probe = None
-        return probe.boot
+        self._health.worse(max(0, probe.asked - len(probe.nacks)) if probe.asked else 1)
+        return probe
 
-    def answered(self, boot: str) -> None:
-        """This boot gave a sign of life."""
-        if self._probe is not None and self._probe.boot == boot:
-            self._probe = None
+    def answered(self, boot: str, now: float) -> float | None:
+        """This boot gave a sign of life; the seconds since the probe that this answers."""
+        probe = self._probe
+        if probe is None or probe.boot != boot:
+            return None
+        self._probe = None
+        if probe.ends is None:
+            self._health.better()
+        return now - probe.began
+
+    def nacked(self, helper: str, seq: int) -> None:
+        """This one was asked and has no answer."""
+        if self._probe is not None and self._probe.seq == seq:
+            self._probe.nacks.add(helper)
+
+    def _patience(self) -> float:
+        rest = self._config.probe_interval - self._config.probe_timeout
+        return rest * INDIRECT_SHARE * self._health.factor
 
     def relay(self, asker: str, seq: int, now: float) -> int | None:
         """The number of a ping to be made for ``asker``; None when there are too many."""
         if len(self._relays) >= MAX_RELAYS:
             return None
         mine = self.number()
-        self._relays[mine] = Relay(asker, seq, now + self._config.probe_interval)
+        rest = self._config.probe_interval - self._config.probe_timeout
+        nack_at = now + rest * INDIRECT_SHARE * NACK_SHARE
+        self._relays[mine] = Relay(asker, seq, now + self._config.probe_interval, nack_at)
         return mine
+
+    def silent_relays(self, now: float) -> list[Relay]:
+        """Whose probes have no answer so far; each is told so once."""
+        silent = [relay for relay in self._relays.values() if relay.nack_at <= now]
+        for relay in silent:
+            relay.nack_at = math.inf
+        return silent
 
     def relayed(self, seq: int) -> Relay | None:
         """On whose behalf ping ``seq`` was made; each is told once."""
@@ -128,7 +169,11 @@ class Prober:
     def credit(self, seconds: float) -> None:
         """This node stood still for so long: nobody is to blame for that time."""
         self._next += seconds
+        for relay in self._relays.values():
+            relay.nack_at += seconds
+            relay.until += seconds
         if self._probe is not None:
+            self._probe.began += seconds
             self._probe.overdue += seconds
             if self._probe.ends is not None:
                 self._probe.ends += seconds

@@ -5,8 +5,10 @@ from __future__ import annotations
 import random
 import secrets
 import time
+from collections.abc import Callable
 
 from pyhorde.cluster.http import HttpNetwork
+from pyhorde.cluster.watchdog import WatchThread
 
 
 class RealWorld:
@@ -24,3 +26,8 @@ class RealWorld:
 
     def token(self) -> str:
         return secrets.token_hex(16)
+
+    def watch(
+        self, beat: Callable[[], float], blocked: Callable[[float, str], None]
+    ) -> WatchThread:
+        return WatchThread(beat, blocked)

@@ -23,6 +23,8 @@ class Roster:
         self.me = me
         self._members: dict[str, Member] = {me.name: me}
         self._gone: dict[str, float] = {}
+        self._since: dict[str, float] = {}
+        """When each member became what it is, as this node saw it."""
         self._view: View | None = None
 
     @property
@@ -58,6 +60,8 @@ class Roster:
             return None
         self._members[after.name] = after
         self._view = None
+        if before is None or before.state != after.state or before.boot != after.boot:
+            self._since[after.name] = now
         if after.name == self.me.name:
             self.me = after
         elif after.present:
@@ -70,6 +74,10 @@ class Roster:
         """For how many seconds this member has been absent; 0 while it is not."""
         return now - self._gone.get(name, now)
 
+    def age(self, name: str, now: float) -> float:
+        """For how many seconds this member has been in its present state."""
+        return now - self._since.get(name, now)
+
     def went(self, name: str, when: float) -> None:
         """Somebody knows the absent member of this name to have been gone since ``when``."""
         if name in self._gone:
@@ -77,10 +85,11 @@ class Roster:
 
     def forget(self, now: float, ttl: float) -> None:
         """Drop members that have been gone for more than ``ttl`` seconds."""
-        for name, since in list(self._gone.items()):
-            if now - since > ttl:
-                del self._gone[name], self._members[name]
-                self._view = None
+        old = [name for name, since in self._gone.items() if now - since > ttl]
+        for name in old:
+            del self._gone[name], self._members[name]
+            self._since.pop(name, None)
+            self._view = None
 
     def rows(self, now: float) -> list[Any]:
         """Plain data for messages: each record, and for how many seconds it has been absent."""

@@ -5,6 +5,10 @@ detection" (2018). Our differences: at least one confirmation is waited for when
 there to give one (so small clusters keep the benefit), the suspect is asked again until it is
 decided, and a last check precedes every verdict.
 
+A suspect whose machine lives, as the operating systems at both ends of a stream know, is *stalled*:
+it has until ``stall_limit`` after its last sign of life, as long as its machine goes on to live.
+Others who cannot see for themselves take the word of a present member that does.
+
 Who hears of a suspicion asks the suspect too. If that stays without an answer for an interval or
 two, and confirmations are still wanted, it confirms. Hearsay is no confirmation.
 """
@@ -14,10 +18,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from pyhorde.cluster.member import Member
 from pyhorde.config import MembershipConfig
 from pyhorde.seam import Rng
+
+UNHEARD: Final = 3.0
+"""Probe intervals before a suspicion in which its suspect cannot have been silent for longer."""
+HOST_FRESH: Final = 2.0
+"""Seconds for which a sign of life from a suspect's machine counts."""
 
 
 def bounds(size: int, config: MembershipConfig) -> tuple[float, float]:
@@ -54,6 +64,15 @@ class Suspicion:
     witnesses: set[str] = field(default_factory=set)
     """Members whose own re-dial was refused: they hold evidence, not just silence."""
     last_check_until: float | None = None
+    last_sign: float = -math.inf
+    """When the suspect itself was last heard."""
+    host_seen: float = -math.inf
+    """When its machine last gave a sign of life."""
+    stalled: bool = False
+    vouchers: set[str] = field(default_factory=set)
+    """Names of those who say that its machine lives."""
+    vouched: bool = False
+    """Whether one of them is still there to see."""
 
     @property
     def confirmed(self) -> int:
@@ -66,7 +85,11 @@ class Suspicion:
             return self.last_check_until
         wanted = confirmations_wanted(size, config)
         confirmed = min(wanted, self.confirmed)
-        return self.started + timeout(confirmed, wanted, *bounds(size, config))
+        end = self.started + timeout(confirmed, wanted, *bounds(size, config))
+        if not self.stalled:
+            return end
+        limit = self.last_sign + config.stall_limit - config.probe_timeout
+        return max(end, limit if self.vouched else min(limit, self.host_seen + HOST_FRESH))
 
     def may_confirm(self, name: str, size: int, config: MembershipConfig, now: float) -> bool:
         """Whether the member of this name should confirm now."""
@@ -87,6 +110,8 @@ class Suspicion:
     def shift(self, seconds: float) -> None:
         """Credit the suspect with time in which this node itself did not run."""
         self.started += seconds
+        self.last_sign += seconds
+        self.host_seen += seconds
         self.next_probe += seconds
         self.confirm_at += seconds
         if self.last_check_until is not None:
@@ -105,13 +130,14 @@ class Suspicions:
         """The suspicion of this boot."""
         return self._by_boot.get(boot)
 
-    def open(self, boot: str, now: float) -> Suspicion:
-        """The suspicion of this boot; a new one is asked about at once."""
+    def open(self, boot: str, now: float, heard: float = -math.inf) -> Suspicion:
+        """The suspicion of this boot, last heard at ``heard``; a new one is asked about at once."""
         suspicion = self._by_boot.get(boot)
         if suspicion is None:
             # Not all at the same moment: the first to confirm spare the others the message.
             confirm_at = now + self._config.probe_interval * self._rng.uniform(1, 2)
             suspicion = self._by_boot[boot] = Suspicion(boot, now, now, confirm_at)
+            suspicion.last_sign = max(heard, now - UNHEARD * self._config.probe_interval)
         return suspicion
 
     def drop(self, boot: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from pyhorde.cluster.journal import Follower
 from pyhorde.cluster.member import Member
 from pyhorde.errors import NameNotFound, NoQuorum
 from pyhorde.runtime.cell import Cell
@@ -14,6 +16,7 @@ from pyhorde.runtime.process import Process
 from pyhorde.runtime.ref import Caller, Ref
 from pyhorde.runtime.starting import Starter
 from pyhorde.runtime.supervisor import Supervisor
+from pyhorde.runtime.wishes import Wishes
 
 S = TypeVar("S", bound=Process)
 
@@ -36,9 +39,15 @@ class SupervisorFace:
     """The distributed supervisor, seen from one node."""
 
     def __init__(
-        self, parts: Parts, supervisor: Supervisor, starter: Starter, caller: Caller
+        self,
+        parts: Parts,
+        supervisor: Supervisor,
+        starter: Starter,
+        caller: Caller,
+        wishes: Wishes,
     ) -> None:
         self._parts = parts
+        self._wishes = wishes
         self._supervisor = supervisor
         self._starter = starter
         self._caller = caller
@@ -94,17 +103,15 @@ class SupervisorFace:
     async def wait_for_quorum(self, timeout: float, members: int | None = None) -> None:
         """Wait until ``members`` nodes are alive.
 
-        The default is more than half of all addresses that are known as a member's or configured
-        as a peer's.
-
-        Raises ``NoQuorum``.
+        The default is more than half of the members that count: those agreed on with
+        ``cluster.set_members``, else those configured, else all that are known or configured as
+        peers. It does not shrink because some are gone. Raises ``NoQuorum``.
         """
         deadline = self._parts.world.now() + timeout
         while True:
-            view = self._parts.cluster.view
-            known = {m.address for m in view.members} | set(self._parts.config.peers)
-            needed = members or len(known) // 2 + 1
-            present = len(view.present)
+            present, needed = self._wishes.quorum(self._parts.cluster.view)
+            if members is not None:
+                present, needed = len(self._parts.cluster.view.present), members
             if present >= needed:
                 return
             if not await self._parts.cluster.changed(deadline - self._parts.world.now()):
@@ -118,12 +125,52 @@ class SupervisorFace:
 class ClusterFace:
     """Membership, seen from one node."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, wishes: Wishes) -> None:
         self._parts = parts
+        self._wishes = wishes
 
     def members(self) -> list[Member]:
         """All members this node knows, itself included, by name; dead ones too."""
         return list(self._parts.cluster.view.members)
+
+    async def cordon(self, name: str) -> None:
+        """Place nothing new on this member; what runs there stays.
+
+        It holds until ``uncordon``, across restarts of the node. When only cordoned members can run
+        a type, they do. Raises ``NameNotFound``, and ``NotReplicated`` when no other live member
+        hears of it in time.
+        """
+        await self._wish(name, wanted=True)
+
+    async def uncordon(self, name: str) -> None:
+        """Take ``cordon`` back. Raises like it."""
+        await self._wish(name, wanted=False)
+
+    async def set_members(self, names: Iterable[str] | Literal["auto"]) -> None:
+        """Fix which members count: for ``wait_for_quorum``, and as places for processes.
+
+        Others may join and are replicated to, but nothing new is placed on them. ``"auto"``:
+        whoever joins counts. Raises ``NotReplicated`` when no other live member hears of it in
+        time.
+        """
+        self._wishes.set_members(() if names == "auto" else names)
+        await self._heard("the list of members")
+
+    async def _wish(self, name: str, *, wanted: bool) -> None:
+        self._wishes.cordon(name, wanted=wanted)
+        await self._heard(f"the cordon of {name!r}")
+
+    async def _heard(self, what: str) -> None:
+        await self._parts.cluster.replicated(self._parts.names.seq, 1, STOP_TIMEOUT, what)
+
+    def events(self, after: str | None = None) -> Follower:
+        """What happens on this node from now on, or after the event of this id: an async iterator.
+
+        It ends when the node stops. The last 1,000 events are kept: an id that is not among them
+        gives a ``gap`` and then all of these, ``"0"`` gives all of these. Whoever reads too slowly
+        gets ``lost`` with the number of what was missed.
+        """
+        return self._parts.cluster.journal.follow(after)
 
     async def changed(self, timeout: float) -> bool:
         """Wait for any change; False when there was none within ``timeout`` seconds."""

@@ -57,10 +57,11 @@ class SimCluster(Cables):
         membership: MembershipConfig | None = None,
         replication: ReplicationConfig | None = None,
         runtime: RuntimeConfig | None = None,
+        datagrams: bool | None = None,
     ) -> None:
         self.seed = seed
         self.loop = SimLoop(seed)  # type: ignore[abstract] # the rest is set to refuse
-        self.network = SimNetwork(self.loop, seed)
+        self.network = SimNetwork(self.loop, seed, datagrams=datagrams)
         self._processes = tuple(processes)
         self._settings = (membership, replication, runtime)
         names = machine_names(nodes) if isinstance(nodes, int) else nodes

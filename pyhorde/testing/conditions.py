@@ -2,6 +2,7 @@
 
 Frames travel in streams, as they do over TCP: a lost packet is resent, so loss is delay, and order
 within a connection holds. Between two connections of one pair of machines nothing is in order.
+Packets travel alone, as they do over UDP: a lost one is lost, a late one is overtaken.
 """
 
 from __future__ import annotations
@@ -30,10 +31,13 @@ class Conditions:
     """Mean length of a burst in seconds."""
     bandwidth: float = 0.0
     """Bytes per second; 0 for no limit."""
+    duplicate: float = 0.0
+    """A packet outside of streams arrives twice with this probability."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.loss <= 1:
-            raise ValueError(f"loss is a probability, from 0 to 1: {self.loss!r}")
+        for name in ("loss", "duplicate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a probability, from 0 to 1: {getattr(self, name)!r}")
         rest = (self.latency_min, self.latency_mean, self.burst_every, self.burst_for)
         if min(*rest, self.bandwidth) < 0:
             raise ValueError(f"seconds and bytes are not negative: {self!r}")
@@ -53,22 +57,48 @@ class Path:
 
     def delay(self, size: int, now: float) -> float:
         """Seconds until a frame of ``size`` bytes, sent now, is there."""
-        c, draw = self.conditions, self._rng
-        delay = c.latency_min + (draw.expovariate(1 / c.latency_mean) if c.latency_mean else 0.0)
-        if c.bandwidth:
-            self._free_at = max(now, self._free_at) + size / c.bandwidth
-            delay += self._free_at - now
-        if c.loss or c.burst_every:
-            while len(self._bursts) > 1 and self._bursts[0][1] <= now:
-                self._bursts.popleft()
+        delay = self._latency() + self._queue(size, now)
+        if self._is_lossy(now):
             delay += self._resent(now + delay)
         return delay
 
+    def packet(self, size: int, now: float) -> tuple[float, ...]:
+        """Seconds until a packet of ``size`` bytes, sent now, is there: none, once or twice."""
+        queue = self._queue(size, now)
+        delay = self._latency() + queue
+        if self._is_lossy(now) and self._loses(now + delay):
+            return ()
+        duplicate = self.conditions.duplicate
+        if duplicate and self._rng.random() < duplicate:
+            return delay, self._latency() + queue
+        return (delay,)
+
+    def _latency(self) -> float:
+        c = self.conditions
+        return c.latency_min + (self._rng.expovariate(1 / c.latency_mean) if c.latency_mean else 0)
+
+    def _queue(self, size: int, now: float) -> float:
+        """Seconds until everything before it, and it, is through where the way is narrow."""
+        bandwidth = self.conditions.bandwidth
+        if not bandwidth:
+            return 0.0
+        self._free_at = max(now, self._free_at) + size / bandwidth
+        return self._free_at - now
+
+    def _is_lossy(self, now: float) -> bool:
+        """Whether anything can be lost; bursts that are over by now are forgotten."""
+        while len(self._bursts) > 1 and self._bursts[0][1] <= now:
+            self._bursts.popleft()
+        return bool(self.conditions.loss or self.conditions.burst_every)
+
+    def _loses(self, at: float) -> bool:
+        return self._in_burst(at) or self._rng.random() < self.conditions.loss
+
     def _resent(self, sent: float) -> float:
         """Seconds lost because packets were."""
-        c, at, pause = self.conditions, sent, RESEND_FIRST
+        at, pause = sent, RESEND_FIRST
         for _ in range(RESEND_MOST):
-            if not (self._in_burst(at) or self._rng.random() < c.loss):
+            if not self._loses(at):
                 break
             at += pause
             pause *= 2

@@ -19,6 +19,9 @@ from pyhorde.testing.shapes import Pair
 if TYPE_CHECKING:
     from pyhorde.testing.cluster import SimCluster
 
+DUPLICATE = 0.05
+"""Where packets are lost, some arrive twice."""
+
 
 def _pair(text: Any) -> Pair:
     source, arrow, target = text.partition(">") if isinstance(text, str) else ("", "", "")
@@ -262,9 +265,9 @@ class Player:
 def _conditions(fault: Fault) -> Conditions:
     match fault.kind:
         case "loss":
-            return Conditions(loss=fault.amount)
+            return Conditions(loss=fault.amount, duplicate=DUPLICATE)
         case "bursts":
-            return Conditions(burst_every=fault.amount)
+            return Conditions(burst_every=fault.amount, duplicate=DUPLICATE)
         case "delay":
             return Conditions(latency_min=fault.amount / 2, latency_mean=fault.amount / 2)
         case _:
@@ -277,6 +280,14 @@ def _block(player: Player, fault: Fault) -> None:
 
 def _unblock(player: Player, fault: Fault) -> None:
     player.cluster.network.unblock(fault.pairs)
+
+
+def _swallow(player: Player, fault: Fault) -> None:
+    player.cluster.network.block_datagrams(fault.pairs)
+
+
+def _swallow_no_more(player: Player, fault: Fault) -> None:
+    player.cluster.network.unblock_datagrams(fault.pairs)
 
 
 def _reset(player: Player, fault: Fault) -> None:
@@ -325,6 +336,7 @@ KINDS: dict[str, Kind] = {
     "reply-lost": Kind(
         _block, Player.lose_replies, "requests arrive, replies do not, then connections break"
     ),
+    "firewall": Kind(_swallow, _swallow_no_more, "datagrams are swallowed, streams pass"),
 }
 
 ON_ONE_MACHINE = frozenset("crash power crash-during drain stall slow clock clog".split())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
 from pyhorde.node import Node
+from pyhorde.seam import Watchdog
 from pyhorde.testing.loop import SimLoop
 from pyhorde.testing.network import MachineNetwork, SimNetwork
 
@@ -58,3 +60,11 @@ class SimWorld:
 
     def token(self) -> str:
         return f"{self.rng.randrange(2**128):032x}"
+
+    def watch(
+        self,
+        beat: Callable[[], float],
+        blocked: Callable[[float, str], None],
+    ) -> Watchdog | None:
+        """None: there is no other thread, and no time passes while code runs."""
+        return None

@@ -1,181 +1,33 @@
 """A simulated network behind the same seam as the real one.
 
 A blocked path between two machines is silence, as a cut cable is: frames wait (and are delivered
-some time after the heal, if the connection was not given up before), dials time out. A killed OS
-process is answered for by its machine: its streams are reset and its address refuses. A machine
-that lost power is silent; once it is back, it resets what it knows nothing about.
+some time after the heal, if the connection was not given up before), packets are gone, dials time
+out. A killed OS process is answered for by its machine: its streams are reset and its address
+refuses. A machine that lost power is silent; once it is back, it resets what it knows nothing of.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
-from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable, StreamClosed
+from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable
 from pyhorde.seam import Stream
 from pyhorde.testing.conditions import Conditions, Path
+from pyhorde.testing.datagrams import Packets, SimDatagrams
 from pyhorde.testing.loop import SimLoop
+from pyhorde.testing.shapes import Pair
+from pyhorde.testing.streams import Ending, SimListener, SimStream
 
-Pair = tuple[str, str]
-"""Source and target machine: one direction."""
-
-GIVE_UP = 20.0
-"""A connection whose frames wait for so many seconds is broken by the operating system."""
-RETRY_MOST = 10.0
-"""A connection that was cut off notices the heal after at most so many seconds."""
 GOOD_LATENCY = 0.1
 """Seconds; a path that takes longer on average is a bad one."""
 ASYNCIO_READS, UVLOOP_READS = 1, 32
-"""Frames a connection delivers before overdue timers run, in two real event loops."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Ending:
-    """The last thing that travels in one direction of a connection."""
-
-    reason: str
-
-
-class SimStream:
-    """One end of a simulated connection."""
-
-    __slots__ = (
-        "_backlog", "_clear_at", "_held", "_inbox", "_network", "_over", "_waiting", "key",
-        "machine", "peer",
-    )  # fmt: skip
-
-    peer: SimStream
-
-    def __init__(self, network: SimNetwork, machine: str, key: str) -> None:
-        self.machine = machine
-        self.key = key
-        self._network = network
-        self._inbox: deque[bytes] = deque()
-        self._backlog: deque[bytes | _Ending] = deque()
-        """Arrived while the machine stood still."""
-        self._held: deque[tuple[bytes | _Ending, float]] = deque()
-        """Sent into silence, with when."""
-        self._waiting: asyncio.Future[None] | None = None
-        self._over: str | None = None
-        self._clear_at = 0.0
-
-    @property
-    def remote(self) -> str:
-        return self.peer.machine
-
-    @property
-    def over(self) -> bool:
-        """Whether this end is closed or broken."""
-        return self._over is not None
-
-    @property
-    def pair(self) -> Pair:
-        """The direction in which this end sends."""
-        return self.machine, self.peer.machine
-
-    async def send(self, frame: bytes) -> None:
-        if self._over is not None:
-            raise StreamClosed(self._over)
-        self.transmit(frame)
-
-    async def receive(self) -> bytes:
-        while not self._inbox:
-            if self._over is not None:
-                raise StreamClosed(self._over)
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        return self._inbox.popleft()
-
-    async def close(self, reason: str = "") -> None:
-        if self._over is None:
-            self.transmit(_Ending(reason or "closed by the peer"))
-            self.end("closed")
-
-    def end(self, reason: str) -> None:
-        """This end is over; whoever waits at it learns the reason."""
-        if self._over is None:
-            self._over = reason
-            self._forget()
-            self._wake()
-
-    def _forget(self) -> None:
-        """Let go of an end to which nothing can happen any more."""
-        if self._over is not None and not self._held:
-            self._network.forget(self)
-
-    # ---- on the way --------------------------------------------------------------------------
-
-    def transmit(self, item: bytes | _Ending) -> None:
-        """Deliver after a while, in order; or hold it as long as the way is blocked."""
-        network = self._network
-        now = network.loop.time()
-        if self._held or not network.passes(*self.pair):
-            self._held.append((item, now))
-            network.loop.at(now + GIVE_UP, self._give_up)
-            return
-        size = len(item) if isinstance(item, bytes) else 0
-        self._travel(item, network.path(*self.pair).delay(size, now))
-
-    def _travel(self, item: bytes | _Ending, delay: float) -> None:
-        loop = self._network.loop
-        self._clear_at = max(self._clear_at + 1e-9, loop.time() + delay)
-        loop.at(self._clear_at, self.peer.arrive, item)
-
-    def arrive(self, item: bytes | _Ending) -> None:
-        """The operating system of this end's machine has the item."""
-        network = self._network
-        if network.is_dark(self.machine):
-            return
-        if self._over is not None or network.loop.is_dead(self.key):
-            if isinstance(item, bytes) and not self.peer.over:
-                self.transmit(_Ending("reset"))  # nobody is there any more
-        elif self._backlog or network.loop.is_stalled(self.key):
-            self._backlog.append(item)
-        elif isinstance(item, bytes):
-            network.loop.mark(len(item))
-            self._inbox.append(item)
-            self._wake()
-        else:
-            self.end(item.reason)
-
-    def awake(self, most: int | None) -> None:
-        """The machine goes on: it sees ``most`` of the waiting frames, or all."""
-        count = len(self._backlog) if most is None else min(most, len(self._backlog))
-        waiting, self._backlog = self._backlog, deque()
-        for _ in range(count):
-            self.arrive(waiting.popleft())
-        self._backlog = waiting
-
-    def release(self) -> None:
-        """The way is clear again: what was held goes on at the next attempt to resend it."""
-        network = self._network
-        if not self._held or not network.passes(*self.pair):
-            return
-        now = network.loop.time()
-        waited = min(RETRY_MOST, now - self._held[0][1])
-        retry = network.draw.uniform(0, waited)
-        held, self._held = self._held, deque()
-        for item, _ in held:
-            self._travel(item, retry + network.path(*self.pair).delay(0, now))
-        self._forget()
-
-    def lose(self) -> None:
-        """What was held is gone."""
-        self._held.clear()
-
-    def _give_up(self) -> None:
-        loop = self._network.loop
-        if self._held and loop.time() - self._held[0][1] >= GIVE_UP - 1e-6:
-            self.lose()
-            self.end("timed out")
-            self._forget()
-
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
+"""What a connection or a bound address delivers before overdue timers run, in two event loops."""
+STREAMS_ONLY = 0.25
+"""In this share of all seeds a firewall swallows every packet."""
 
 
 @dataclass(slots=True)
@@ -185,28 +37,13 @@ class _Listening:
     accept: Callable[[Stream], Awaitable[None]]
 
 
-class SimListener:
-    """A bound address."""
-
-    def __init__(self, network: SimNetwork, address: str) -> None:
-        self._network = network
-        self._address = address
-
-    @property
-    def address(self) -> str:
-        return self._address
-
-    async def close(self) -> None:
-        self._network.unlisten(self._address)
-
-
 class SimNetwork:
     """All machines' network, and what can happen to it.
 
     Faults are counted: two that block the same path must both end before it is clear again.
     """
 
-    def __init__(self, loop: SimLoop, seed: int | str) -> None:
+    def __init__(self, loop: SimLoop, seed: int | str, *, datagrams: bool | None = None) -> None:
         self.loop = loop
         self.draw = Random(f"{seed}/network")
         self.reads = ASYNCIO_READS if self.draw.random() < 0.5 else UVLOOP_READS
@@ -219,6 +56,9 @@ class SimNetwork:
         self._clogged: Counter[str] = Counter()
         self._dark: set[str] = set()
         self._streams: dict[SimStream, None] = {}
+        if datagrams is None:
+            datagrams = Random(f"{seed}/datagrams").random() >= STREAMS_ONLY
+        self.packets = Packets(self, get_through=datagrams)
         loop.on_awake.append(self._awake)
 
     # ---- faults ---------------------------------------------------------------------------------
@@ -232,6 +72,14 @@ class SimNetwork:
         self._blocked.subtract(pairs)
         self._blocked = +self._blocked
         self._release()
+
+    def block_datagrams(self, pairs: Iterable[Pair]) -> None:
+        """A firewall: streams pass, packets from the source to the target of each pair do not."""
+        self.packets.block(pairs)
+
+    def unblock_datagrams(self, pairs: Iterable[Pair]) -> None:
+        """End what one ``block_datagrams`` began."""
+        self.packets.unblock(pairs)
 
     def clog(self, machine: str) -> None:
         """Nothing gets to or from the machine; it knows nothing of it."""
@@ -249,6 +97,7 @@ class SimNetwork:
         self._clogged.clear()
         self._special.clear()
         self._paths.clear()
+        self.packets.heal()
         self._release()
 
     def usual(self, conditions: Conditions) -> None:
@@ -289,8 +138,9 @@ class SimNetwork:
             if machine in self._dark:
                 stream.lose()
             else:
-                stream.transmit(_Ending("reset"))
+                stream.transmit(Ending("reset"))
             stream.end("killed")
+        self.packets.process_killed(machine)
 
     def power(self, machine: str) -> None:
         """The machine is back."""
@@ -312,12 +162,12 @@ class SimNetwork:
     @property
     def signature(self) -> tuple[object, ...]:
         """Equal as long as nothing about the network changes."""
-        blocked, clogged = frozenset(self._blocked), frozenset(self._clogged)
-        return blocked, clogged, frozenset(self._dark), self._usual, frozenset(self._special)
+        blocked = frozenset(self._blocked), self.packets.blocked, frozenset(self._clogged)
+        return *blocked, frozenset(self._dark), self._usual, frozenset(self._special)
 
     @property
     def is_clear(self) -> bool:
-        """Whether every path is good."""
+        """Whether every path is good. Where packets alone do not pass it is: streams are enough."""
         return not (self.is_cut or self._special) and _is_good(self._usual)
 
     @property
@@ -348,6 +198,7 @@ class SimNetwork:
     def _awake(self, key: str, rest: bool) -> None:  # noqa: FBT001 - the loop's hook
         for stream in [s for s in self._streams if s.key == key]:
             stream.awake(None if rest else self.reads)
+        self.packets.awake(key, None if rest else self.reads)
 
     # ---- meeting --------------------------------------------------------------------------------
 
@@ -402,6 +253,11 @@ class MachineNetwork:
 
     async def dial(self, address: str, timeout: float) -> Stream:
         return await self._network.dial(self._machine, self._key, address, timeout)
+
+    async def datagrams(
+        self, address: str, received: Callable[[bytes], None]
+    ) -> SimDatagrams | None:
+        return self._network.packets.bind(self._machine, self._key, address, received)
 
     async def aclose(self) -> None:
         pass

@@ -273,6 +273,14 @@ class Drawing:
         one, two = self._rng.sample(self._names, 2)
         return [Fault(kind="reply-lost", at=at, lasts=min(lasts, 2.0), pairs=((one, two),))]
 
+    def _firewall(self, at: float, lasts: float) -> list[Fault]:
+        """In one direction, or in both, or all around one machine."""
+        rng = self._rng
+        one, two = rng.sample(self._names, 2)
+        around = shapes.islands([one], self._names)
+        pairs = rng.choice((shapes.one_way(one, two), shapes.split([one], [two]), around))
+        return self._cut("firewall", at, lasts, pairs)
+
     def _on_paths(self, kind: str, at: float, lasts: float) -> Fault:
         rng = self._rng
         choices: dict[str, Sequence[float]] = {

@@ -110,7 +110,7 @@ _info = Cell.info
 
 def _settle_at_once(self: Cluster) -> None:
     self.in_sync = self._replication.settled = True
-    self._wake()
+    self._waiting.all()
 
 
 SAFEGUARDS: dict[str, Safeguard] = {

@@ -15,10 +15,11 @@ from aiohttp.typedefs import Handler
 from pyhorde import __version__
 from pyhorde.errors import CannotTravel, NameNotFound
 from pyhorde.runtime.record import check_name
-from pyhorde.web import bodies
+from pyhorde.web import bodies, rows
 from pyhorde.web.bodies import answer, name_in
 from pyhorde.web.failures import boundary
 from pyhorde.web.metrics import Metrics
+from pyhorde.web.streaming import Streams
 
 if TYPE_CHECKING:
     from pyhorde.node import Node
@@ -44,7 +45,8 @@ class Api:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._metrics = Metrics(node.statistics)
+        self._metrics = Metrics(node.statistics, lambda: rows.states(node.cluster_parts))
+        self._streams = Streams()
         self._routes: tuple[tuple[str, str, Handler], ...] = (
             ("GET", "/", self.index),
             ("GET", "/healthz", self.alive),
@@ -52,6 +54,9 @@ class Api:
             ("GET", "/metrics", self.metrics),
             ("GET", "/v1/status", self.status),
             ("GET", "/v1/members", self.members),
+            ("POST", "/v1/members/{name}/cordon", self.cordon),
+            ("DELETE", "/v1/members/{name}/cordon", self.uncordon),
+            ("GET", "/v1/events", self.events),
             ("GET", "/v1/processes", self.processes),
             ("POST", "/v1/processes", self.start),
             ("GET", "/v1/processes/{name}", self.process),
@@ -113,32 +118,42 @@ class Api:
             "state": node.state,
             "cluster": node.config.cluster,
             "version": __version__,
-            "members": self._members(),
+            "members": rows.members(node.cluster_parts),
             "processes": {"local": local, "total": node.names.process_count()},
             "names": node.registry.count(),
+            **rows.node(node.cluster_parts),
         }
         if (progress := node.drain_progress) is not None:
             body["drain"] = progress
         return answer(body)
 
     async def members(self, request: web.Request) -> web.Response:
-        return answer({"members": self._members()})
+        return answer({"members": rows.members(self._node.cluster_parts)})
+
+    async def cordon(self, request: web.Request) -> web.Response:
+        name = name_in(request)
+        await self._node.cluster.cordon(name)
+        return self._member(name)
+
+    async def uncordon(self, request: web.Request) -> web.Response:
+        name = name_in(request)
+        await self._node.cluster.uncordon(name)
+        return self._member(name)
+
+    def _member(self, name: str) -> web.Response:
+        """What is to become of a member is accepted; it says so itself before long."""
+        member = self._node.view.by_name.get(name)
+        if member is None:
+            raise NameNotFound(name)
+        return answer(rows.member(self._node.cluster_parts, member), 202)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        return await self._streams.serve(request, self._node.cluster_parts.journal)
 
     async def drain(self, request: web.Request) -> web.Response:
         self._node.begin_drain(linger=LINGER)
         progress = self._node.drain_progress or {}
         return answer({**progress, "node": self._node.config.name, "state": "draining"}, 202)
-
-    def _members(self) -> list[Json]:
-        return [
-            {
-                "name": member.name,
-                "address": member.address,
-                "state": member.state,
-                "incarnation": member.incarnation,
-            }
-            for member in self._node.view.members
-        ]
 
     # ---- processes ---------------------------------------------------------------------------
 

@@ -87,6 +87,17 @@ class CrossSite(HordeError):
 
 
 @dataclass(eq=False, repr=False)
+class TooManyStreams(HordeError):
+    """The node serves ``limit`` streams of events already."""
+
+    limit: int
+    http_status: ClassVar[int] = 503
+
+    def __str__(self) -> str:
+        return f"this node serves {self.limit} streams of events already"
+
+
+@dataclass(eq=False, repr=False)
 class InternalError(HordeError):
     """Something broke inside the node."""
 

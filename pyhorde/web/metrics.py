@@ -17,11 +17,17 @@ _VERBS = frozenset("GET HEAD POST PUT DELETE OPTIONS PATCH".split())
 class Metrics(Collector):
     """The node's statistics, and the answers and refusals of its HTTP edge.
 
-    A statistic ``x`` is the gauge ``pyhorde_x``; one named ``x_total`` is a counter.
+    A statistic ``x`` is the gauge ``pyhorde_x``; one named ``x_total`` is a counter. ``states``
+    says how many members are in which state.
     """
 
-    def __init__(self, statistics: Callable[[], Mapping[str, int | float]]) -> None:
+    def __init__(
+        self,
+        statistics: Callable[[], Mapping[str, int | float]],
+        states: Callable[[], Mapping[str, int]] = dict,
+    ) -> None:
         self._statistics = statistics
+        self._states = states
         self._answered: Counter[tuple[str, str, str]] = Counter()
         self._refused: Counter[str] = Counter()
         self._registry = CollectorRegistry()
@@ -50,6 +56,12 @@ class Metrics(Collector):
             kind = CounterMetricFamily if key.endswith(_TOTAL) else GaugeMetricFamily
             words = key.removesuffix(_TOTAL).replace("_", " ")
             yield kind(f"pyhorde_{key}", f"The node's {words}.", value=float(value))
+        members = GaugeMetricFamily(
+            "pyhorde_members", "Members the node knows, by state.", labels=("state",)
+        )
+        for state, count in sorted(self._states().items()):
+            members.add_metric((state,), float(count))
+        yield members
         requests = CounterMetricFamily(
             "pyhorde_http_requests",
             "Requests answered, by verb, route and HTTP status.",

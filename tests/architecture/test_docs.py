@@ -44,7 +44,7 @@ TABLES = {
     "Replication": ReplicationConfig,
     "Runtime": RuntimeConfig,
 }
-NOT_OURS = re.compile(r"\b(docker|pip|curl|openssl|pkill|make|pytest)\b")
+NOT_OURS = re.compile(r"\b(docker|kubectl|pip|curl|openssl|pkill|make|pytest)\b")
 
 
 def text_of(document: str) -> str:

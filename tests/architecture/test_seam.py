@@ -55,6 +55,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pyhorde/cluster/codec.py": frozenset({"uuid"}),  # the type uuid.UUID travels
     "pyhorde/cluster/http.py": EVERYTHING,
     "pyhorde/cluster/real.py": EVERYTHING,
+    "pyhorde/cluster/sockets.py": EVERYTHING,
+    "pyhorde/cluster/udp.py": EVERYTHING,
+    "pyhorde/cluster/watchdog.py": EVERYTHING,
     "pyhorde/demo/**": EVERYTHING,
     "pyhorde/logs.py": EVERYTHING,
     "pyhorde/settings.py": EVERYTHING,

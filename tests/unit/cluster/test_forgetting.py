@@ -258,7 +258,7 @@ class Told:
     """What takes the place of replication, and who held it back at its last look."""
 
     def __init__(self, deletions: int) -> None:
-        self.replica = Replica("boot-me")
+        self.replica = Replica(boot("me"))
         for number in range(deletions):
             self.replica.put("t", f"k{number}", None, 1.0)
         self.holding: list[str] = []
@@ -268,22 +268,29 @@ class Told:
         return []
 
 
+async def nothing(*_: Any) -> None:
+    pass
+
+
+def boot(name: str) -> str:
+    return name.encode().hex().ljust(32, "0")
+
+
 def member(name: str, status: Status = Status.ALIVE) -> Member:
-    boot = f"boot-{name}"
-    return Member(name=name, address=f"{name}:1", boot=boot, generation=1, status=status)
+    return Member(name=name, address=f"{name}:1", boot=boot(name), generation=1, status=status)
 
 
 def who_holds(*others: Member, absent_for: float, deletions: int = 3) -> list[str]:
     config = NodeConfig(name="me")
     config = replace(config, replication=replace(config.replication, max_deletions=10))
-    world = SimpleNamespace(rng=random.Random(1), now=lambda: 0.0)
-    cluster = Cluster(config, world, member("me"), Replica("boot-me"), ())  # type: ignore[arg-type]
+    world = SimpleNamespace(rng=random.Random(1), now=lambda: 0.0, wall=lambda: 0.0)
+    cluster = Cluster(config, world, member("me"), Replica(boot("me")), ())  # type: ignore[arg-type]
     for other in others:
         cluster._membership.linked(other.at(Status.ALIVE), 100.0)
     for other in others:
         gossip = Gossip([Update(other).to_wire()])
-        cluster._membership.received("boot-x", gossip, 100.0)
-    cluster.links._links = {"boot-a": None}  # type: ignore[dict-item]
+        cluster._membership.received(boot("x"), gossip, 100.0)
+    cluster.links._links = {boot("a"): None}  # type: ignore[dict-item]
     told = cluster._replication = Told(deletions)  # type: ignore[assignment]
     cluster._forget(100.0 + absent_for)
     return told.holding  # type: ignore[attr-defined, no-any-return]
@@ -293,16 +300,18 @@ async def test_what_a_message_makes_a_node_write_does_not_wait_for_its_timer():
     """Here that an overwritten value must stay deleted."""
     config = NodeConfig(name="me")
     world = SimpleNamespace(rng=random.Random(1), now=lambda: 100.0, wall=lambda: 100.0)
-    mine, theirs = Replica("boot-me"), Replica("boot-a")
+    world.watch = lambda beat, blocked: None
+    world.network = SimpleNamespace(datagrams=nothing)
+    mine, theirs = Replica(boot("me")), Replica(boot("a"))
     cluster = Cluster(config, world, member("me"), mine, ())  # type: ignore[arg-type]
-    cluster.start()
-    cluster._replication.linked("boot-a", 100.0)
+    await cluster.start()
+    cluster._replication.linked(boot("a"), 100.0)
     theirs.put("t", "r", b"1", 99.0)
     mine.put("t", "r", None, 100.0)
     armed = cluster._armed_for
     assert armed is not None and armed > 100.0
     (delta,) = theirs.own_deltas(0)
-    cluster.on_message("boot-a", SyncData(delta.to_wire(), last=True, answer=False))
+    cluster.on_message(boot("a"), SyncData(delta.to_wire(), last=True, answer=False))
     assert cluster._armed_for == 100.0 + config.replication.push_delay
     await cluster.aclose()
 
@@ -316,23 +325,23 @@ A, SUSPECT, DEAD, LEFT = (
 
 
 def test_present_members_hold_deletions_back_suspected_ones_too():
-    assert who_holds(A, SUSPECT, absent_for=9e9) == ["boot-a", "boot-suspect"]
+    assert who_holds(A, SUSPECT, absent_for=9e9) == [boot("a"), boot("suspect")]
 
 
 def test_an_absent_member_holds_them_back_for_its_time():
-    assert who_holds(A, DEAD, absent_for=3599.0) == ["boot-a", "boot-dead"]
-    assert who_holds(A, DEAD, absent_for=3600.0) == ["boot-a"]
+    assert who_holds(A, DEAD, absent_for=3599.0) == [boot("a"), boot("dead")]
+    assert who_holds(A, DEAD, absent_for=3600.0) == [boot("a")]
 
 
 def test_a_member_that_has_left_does_not_hold_them_back():
-    assert who_holds(A, LEFT, absent_for=0.0) == ["boot-a"]
+    assert who_holds(A, LEFT, absent_for=0.0) == [boot("a")]
 
 
 def test_with_too_many_deletions_who_cannot_be_reached_does_not_hold_them_back():
-    assert who_holds(A, DEAD, absent_for=0.0, deletions=10) == ["boot-a", "boot-dead"]
-    assert who_holds(A, DEAD, absent_for=0.0, deletions=11) == ["boot-a"]
-    assert who_holds(A, SUSPECT, absent_for=0.0, deletions=10) == ["boot-a", "boot-suspect"]
-    assert who_holds(A, SUSPECT, absent_for=0.0, deletions=11) == ["boot-a"]
+    assert who_holds(A, DEAD, absent_for=0.0, deletions=10) == [boot("a"), boot("dead")]
+    assert who_holds(A, DEAD, absent_for=0.0, deletions=11) == [boot("a")]
+    assert who_holds(A, SUSPECT, absent_for=0.0, deletions=10) == [boot("a"), boot("suspect")]
+    assert who_holds(A, SUSPECT, absent_for=0.0, deletions=11) == [boot("a")]
 
 
 def test_a_node_alone_does_not_remember_what_it_overwrote_for_nobody():
@@ -365,10 +374,10 @@ def test_a_peer_that_another_one_tells_everything_counts_as_joining():
 async def test_who_is_told_everything_by_somebody_else_is_not_waited_for_by_a_flush():
     now = [100.0]
     world = SimpleNamespace(rng=random.Random(1), now=lambda: now[0])
-    mine = Replica("boot-me")
+    mine = Replica(boot("me"))
     cluster = Cluster(NodeConfig(name="me"), world, member("me"), mine, ())  # type: ignore[arg-type]
     cluster._membership.linked(A, now[0])
-    cluster._replication.linked("boot-a", now[0])
+    cluster._replication.linked(boot("a"), now[0])
     mine.add("k", None)
     with pytest.raises(NotReplicated):
         await cluster.replicated(mine.seq, None, 0.0, "it")

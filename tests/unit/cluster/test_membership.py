@@ -12,11 +12,13 @@ from pyhorde.cluster.member import Member, Status
 from pyhorde.cluster.messages import Ack, Gossip, Ping, PingRequest, Table, Update
 from pyhorde.cluster.roster import read_row
 from pyhorde.cluster.suspicion import Suspicions
+from pyhorde.cluster.vitals import Vitals
 from pyhorde.config import MembershipConfig
 from tests.unit.cluster.pump import Pump, accuse, mesh
 
 LAN = MembershipConfig()
-ALIVE, SUSPECT, DEAD, LEFT = Status
+ALIVE, SUSPECT, STALLED, DEAD, LEFT = Status
+WELL = Vitals().to_wire()
 SEEDS = range(5)
 
 
@@ -321,7 +323,7 @@ def test_whole_tables_are_sent_when_two_meet_and_now_and_then_after():
     (effect,) = node.core.linked(peer, pump.now)
     assert isinstance(effect, Send) and effect.boot == peer.boot
     assert [read_row(raw)[0].name for raw in effect.message.members] == ["a", "b", "c"]
-    pump.run(60.0)
+    pump.run(120.0)
     asked = [m for _, a, _, m in pump.sent if a == "a" and isinstance(m, Table) and m.reply]
     assert len(asked) == pytest.approx(6, abs=1)
 
@@ -347,7 +349,7 @@ def test_tables_repair_what_every_other_message_lost():
 
 def test_a_ping_meant_for_another_boot_is_not_answered():
     pump = mesh("ab")
-    assert pump.nodes["a"].core.received("x", Ping(1, "another boot", []), pump.now) == []
+    assert pump.nodes["a"].core.received("x", Ping(1, "another boot", 0, WELL, []), pump.now) == []
 
 
 def test_a_request_to_ping_somebody_without_a_link_is_dropped():
@@ -364,7 +366,7 @@ def test_requests_beyond_the_bound_are_dropped(monkeypatch: pytest.MonkeyPatch):
 
 def test_an_ack_for_nobody_changes_nothing():
     pump = mesh("ab")
-    ack = Ack(999, pump.nodes["b"].me.to_wire(), [])
+    ack = Ack(999, pump.nodes["b"].me.boot, pump.nodes["b"].me.to_wire(), WELL, [])
     assert pump.nodes["a"].core.received("x", ack, pump.now) == []
 
 
@@ -374,13 +376,17 @@ GOOD = Update(Member(name="n", address="n:1", boot="n", generation=1)).to_wire()
 @pytest.mark.parametrize(
     "message",
     [
-        Ping(1, "x", [GOOD, None]),
-        Ping(1, "x", [GOOD, [1, 2, 3]]),
+        Ping(1, "x", 0, WELL, [GOOD, None]),
+        Ping(1, "x", 0, WELL, [GOOD, [1, 2, 3]]),
+        Ping(1, "x", 0, [0, 0], [GOOD]),
+        Ping(1, "x", 0, [0, 0, -1], [GOOD]),
         PingRequest(1, "x", [GOOD, []]),
         Gossip([GOOD, [GOOD[0], 7, False]]),
         Gossip([GOOD, [GOOD[0], "a", False, 1]]),
-        Ack(1, [], [GOOD]),
-        Ack(1, GOOD[0], [GOOD, None]),
+        Ack(1, "n", [], WELL, [GOOD]),
+        Ack(1, "n", GOOD[0], WELL, [GOOD, None]),
+        Ack(1, "m", GOOD[0], WELL, [GOOD]),
+        Ack(1, "n", GOOD[0], [True, 0, 0], [GOOD]),
         Table([[GOOD[0], 0.0], [GOOD[0]]], reply=False),
         Table([[GOOD[0], 0.0], None], reply=True),
         "no message",
@@ -390,7 +396,7 @@ def test_a_malformed_message_is_a_value_error_and_changes_nothing(message: objec
     pump = mesh("ab")
     core = pump.nodes["a"].core
     view = core.view
-    with pytest.raises(ValueError, match=r"update|member|table|no membership message"):
+    with pytest.raises(ValueError, match=r"update|member|table|vitals|ack|no membership message"):
         core.received("x", message, pump.now)
     assert core.view is view
     assert core.announce(pump.now, draining=True)[0].after.draining

@@ -8,6 +8,7 @@ import pytest
 from pyhorde.cluster import probing
 from pyhorde.cluster.member import Member, Status, View
 from pyhorde.cluster.probing import Prober
+from pyhorde.cluster.vitals import Health
 from pyhorde.config import MembershipConfig
 
 LAN = MembershipConfig()
@@ -22,7 +23,7 @@ def view(*boots: str, **statuses: Status) -> View:
 
 
 def started(now: float = 100.0) -> Prober:
-    prober = Prober(LAN, random.Random(1))
+    prober = Prober(LAN, random.Random(1), Health())
     prober.start(now)
     return prober
 
@@ -30,7 +31,7 @@ def started(now: float = 100.0) -> Prober:
 def test_the_first_probe_comes_at_a_random_moment_of_the_first_interval():
     firsts = []
     for seed in range(20):
-        prober = Prober(LAN, random.Random(seed))
+        prober = Prober(LAN, random.Random(seed), Health())
         prober.start(100.0)
         firsts.append(prober.next_deadline())
     assert all(100.0 <= first <= 101.0 for first in firsts)
@@ -43,7 +44,7 @@ def test_one_probe_runs_at_a_time_and_one_begins_per_interval():
     probe = prober.begin(view("a"), 101.0)
     assert probe is not None and probe.boot == "a"
     assert prober.begin(view("a"), 110.0) is None
-    prober.answered("a")
+    prober.answered("a", 100.0)
     assert prober.begin(view("a"), 101.9) is None
     assert prober.next_deadline() == 102.0
     assert prober.begin(view("a"), 102.0) is not None
@@ -55,7 +56,7 @@ def test_each_member_is_probed_once_per_round():
         probe = prober.begin(view("a", "b", "c"), 101.0 + turn)
         assert probe is not None
         rounds.append(probe.boot)
-        prober.answered(probe.boot)
+        prober.answered(probe.boot, 100.0)
     assert all(set(rounds[i : i + 3]) == set("abc") for i in range(0, 12, 3))
 
 
@@ -65,14 +66,14 @@ def test_only_members_that_are_alive_are_probed():
     for turn in range(4):
         probe = prober.begin(mixed, 101.0 + turn)
         assert probe is not None and probe.boot == "c"
-        prober.answered("c")
+        prober.answered("c", 100.0)
 
 
 def test_a_member_that_went_since_the_round_began_is_skipped():
     prober = started()
     probe = prober.begin(view("a", "b", "c"), 101.0)
     assert probe is not None
-    prober.answered(probe.boot)
+    prober.answered(probe.boot, 100.0)
     left = sorted({"a", "b", "c"} - {probe.boot})
     probe = prober.begin(view(left[0]), 102.0)
     assert probe is not None and probe.boot == left[0]
@@ -97,7 +98,7 @@ def test_an_unanswered_ping_goes_through_others_and_then_fails():
     assert prober.overdue(101.6) is None
     assert prober.next_deadline() == pytest.approx(101.95)
     assert prober.failed(101.9) is None
-    assert prober.failed(101.96) == "a"
+    assert prober.failed(101.96).boot == "a"
     assert prober.failed(103.0) is None
 
 
@@ -106,15 +107,15 @@ def test_others_get_their_time_even_when_they_are_asked_late():
     prober.begin(view("a"), 101.0)
     prober.overdue(104.0)
     assert prober.failed(104.0) is None
-    assert prober.failed(104.46) == "a"
+    assert prober.failed(104.46).boot == "a"
 
 
 def test_only_the_probed_member_answers_the_probe():
     prober = started()
     prober.begin(view("a"), 101.0)
-    prober.answered("b")
+    prober.answered("b", 100.0)
     assert prober.overdue(101.5) is not None
-    prober.answered("a")
+    prober.answered("a", 100.0)
     assert prober.failed(103.0) is None
 
 
@@ -126,7 +127,7 @@ def test_credit_moves_the_whole_probe():
     assert prober.overdue(109.5) is not None
     prober.credit(8.0)
     assert prober.failed(117.9) is None
-    assert prober.failed(118.0) == "a"
+    assert prober.failed(118.0).boot == "a"
     prober.credit(8.0)
     assert prober.next_deadline() == pytest.approx(126.0)
 

@@ -85,11 +85,11 @@ def test_tags_are_unique_and_their_lanes_fit():
     assert all(cls.lane is Lane.CONTROL for cls in MEMBERSHIP_MESSAGES)
 
 
-PING = PEER.encode(Ping(1, "x", []))
+PING = PEER.encode(Ping(1, "x", 0, [0, 0, 0], []))
 
 
 def test_several_messages_may_share_a_frame():
-    assert list(PEER.decode(PING * 3)) == [Ping(1, "x", [])] * 3
+    assert list(PEER.decode(PING * 3)) == [Ping(1, "x", 0, [0, 0, 0], [])] * 3
     assert list(PEER.decode(b"")) == []
 
 
@@ -127,7 +127,7 @@ def test_what_is_no_frame_is_a_protocol_error(frame: bytes):
 
 def test_what_came_before_the_error_was_delivered():
     messages = PEER.decode(PING + msgpack.packb([999]))
-    assert next(messages) == Ping(1, "x", [])
+    assert next(messages) == Ping(1, "x", 0, [0, 0, 0], [])
     with pytest.raises(ProtocolError):
         next(messages)
 
@@ -135,7 +135,7 @@ def test_what_came_before_the_error_was_delivered():
 @pytest.mark.parametrize("value", [True, 1.0, None, "1"])
 def test_a_number_is_neither_a_truth_value_nor_a_fraction(value: object):
     with pytest.raises(ProtocolError, match=r"Ping\.seq"):
-        list(PEER.decode(msgpack.packb([1, value, "x", []])))
+        list(PEER.decode(msgpack.packb([1, value, "x", 0, [], []])))
 
 
 @given(frame=st.binary(max_size=200))

@@ -28,6 +28,7 @@ from pyhorde.runtime.requests import Requests
 from pyhorde.runtime.router import Router
 from pyhorde.runtime.starting import Starter
 from pyhorde.runtime.supervisor import Supervisor
+from pyhorde.runtime.wishes import Wishes
 
 
 class _Selector(selectors.SelectSelector):
@@ -274,7 +275,8 @@ class Stage:
         self.starter = Starter(self.parts, self.supervisor)
         self.registries = Registries(self.parts, self.cells, self.router)
         self.registry = self.registries.default
-        self.face = SupervisorFace(self.parts, self.supervisor, self.starter, self.router)
+        wishes = Wishes(self.parts)
+        self.face = SupervisorFace(self.parts, self.supervisor, self.starter, self.router, wishes)
 
     async def __aenter__(self) -> Self:
         self.supervisor.start()

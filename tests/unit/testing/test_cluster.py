@@ -40,6 +40,14 @@ def test_machines_may_have_names_of_their_own():
     assert SimCluster.run(story, nodes=["left", "right"]) == {"left", "right"}
 
 
+@pytest.mark.parametrize("datagrams", [True, False])
+def test_whether_datagrams_get_through_can_be_settled(datagrams: bool):
+    clusters = [SimCluster(seed=seed, datagrams=datagrams) for seed in range(20)]
+    assert {cluster.network.packets.get_through for cluster in clusters} == {datagrams}
+    drawn = {SimCluster(seed=seed).network.packets.get_through for seed in range(20)}
+    assert drawn == {True, False}
+
+
 def test_a_machine_runs_one_node_at_a_time():
     async def story(cluster: SimCluster) -> None:
         with pytest.raises(RuntimeError, match="runs on 'a' already"):

@@ -96,3 +96,55 @@ def test_frames_wait_for_each_other_where_the_way_is_narrow():
 
 def test_where_there_is_no_limit_a_large_frame_takes_no_longer():
     assert delays(GOOD, size=10) == delays(GOOD, size=10_000_000)
+
+
+# ---- packets -------------------------------------------------------------------------------------
+
+
+def copies(conditions: Conditions, count: int = 2000, gap: float = 0.1) -> list[tuple[float, ...]]:
+    """Of packets that are sent one after the other."""
+    path = Path(conditions, Random(1))
+    return [path.packet(100, 1000 + i * gap) for i in range(count)]
+
+
+def test_a_packet_on_a_good_path_is_there_once_after_a_latency_of_its_own():
+    found = copies(GOOD)
+    assert {len(delays) for delays in found} == {1}
+    assert mean([delay for (delay,) in found]) == pytest.approx(0.002, rel=0.1)
+
+
+@pytest.mark.parametrize("loss", [0.1, 0.5, 1.0])
+def test_a_lost_packet_is_lost_with_one_draw(loss: float):
+    lost = copies(replace(GOOD, loss=loss)).count(())
+    assert lost / 2000 == pytest.approx(loss, abs=0.05)
+
+
+def test_bursts_swallow_packets_that_are_neighbours():
+    lost = [not delays for delays in copies(Conditions(burst_every=10.0, burst_for=2.0))]
+    assert 0.05 < sum(lost) / len(lost) < 0.4
+    assert 0 < sum(one != two for one, two in pairwise(lost)) < 0.3 * sum(lost)
+
+
+def test_a_packet_is_doubled_with_the_given_probability_and_each_copy_has_its_delay():
+    doubled = [delays for delays in copies(replace(GOOD, duplicate=0.2)) if len(delays) == 2]
+    assert len(doubled) / 2000 == pytest.approx(0.2, abs=0.05)
+    assert all(one != two for one, two in doubled)
+
+
+def test_frames_are_never_doubled_and_take_no_longer_for_it():
+    assert delays(replace(GOOD, duplicate=1.0)) == delays(GOOD)
+
+
+def test_frames_and_packets_wait_for_each_other_where_the_way_is_narrow():
+    path = Path(replace(GOOD, bandwidth=1000.0), Random(1))
+    assert 0.5 <= path.delay(500, 1000.0) < 0.6
+    (second,) = path.packet(500, 1000.0)
+    assert 1.0 <= second < 1.1
+    assert 1.5 <= path.delay(500, 1000.0) < 1.6
+
+
+@pytest.mark.parametrize("name", ["loss", "duplicate"])
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_what_is_no_probability_is_refused_by_name(name: str, value: float):
+    with pytest.raises(ValueError, match=name):
+        Conditions(**{name: value})

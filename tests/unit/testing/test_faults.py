@@ -35,6 +35,7 @@ EXAMPLES = {
     "narrow": Fault(kind="narrow", at=1, lasts=5, pairs=PATHS, amount=4000),
     "reset": Fault(kind="reset", at=1, pairs=PATHS[:1]),
     "reply-lost": Fault(kind="reply-lost", at=1, lasts=2, pairs=PATHS[:1]),
+    "firewall": Fault(kind="firewall", at=1, lasts=5, pairs=PATHS),
 }
 
 
@@ -43,6 +44,7 @@ def state_of(cluster: SimCluster) -> dict[str, Any]:
     names = list(cluster.machines)
     return {
         "clear": cluster.network.is_clear,
+        "firewalls": cluster.network.packets.blocked,
         "deaf": cluster.outside.deaf,
         "dark": [name for name in names if cluster.network.is_dark(name)],
         "down": [name for name in names if not cluster.machines[name].runs],
@@ -79,6 +81,16 @@ def test_a_fault_is_seen_while_it_lasts_and_nothing_of_it_stays(kind: str):
         assert not cluster._armed
         restarted = kind in ("crash", "power", "drain")
         assert (cluster.machines["a"].key != key) is restarted
+
+    play(story, nodes=2)
+
+
+@pytest.mark.parametrize(("kind", "doubles"), [("loss", True), ("bursts", True), ("delay", False)])
+def test_where_packets_are_lost_some_are_doubled(kind: str, doubles: bool):
+    async def story(cluster: SimCluster) -> None:
+        Player(cluster).spoil(EXAMPLES[kind])
+        for pair in PATHS:
+            assert bool(cluster.network.path(*pair).conditions.duplicate) is doubles
 
     play(story, nodes=2)
 

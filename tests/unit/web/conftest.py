@@ -62,3 +62,4 @@ async def edge() -> AsyncIterator[Edge]:
     network.app.router.add_get("/_cluster/v1/stream", peer)
     async with TestClient(TestServer(network.app)) as client:
         yield Edge(node, client)
+        node.cluster_parts.journal.close()

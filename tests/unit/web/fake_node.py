@@ -8,8 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from pyhorde.cluster.codec import Codec
+from pyhorde.cluster.journal import Journal
 from pyhorde.cluster.member import Member, Status, View
+from pyhorde.cluster.meter import Blockage
+from pyhorde.cluster.packets import PacketStatistics
 from pyhorde.cluster.real import RealWorld
+from pyhorde.cluster.vitals import Health, Vitals
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Replica
 from pyhorde.errors import NameNotFound
@@ -29,7 +33,32 @@ def member(name: str, **fields: Any) -> Member:
     return Member(name=name, address=address, boot=f"boot-{name}", generation=1, **fields)
 
 
-MEMBERS = (member("a", incarnation=4), member("b", draining=True), member("c", status=Status.DEAD))
+MEMBERS = (
+    member("a", incarnation=4, labels=(("zone", "x"),)),
+    member("b", draining=True, cordoned=True),
+    member("c", status=Status.DEAD),
+)
+
+
+class FakeCluster:
+    """What membership knows: a table, and what ``a`` and ``b`` say of themselves."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.detector = SimpleNamespace(health=Health())
+        self.meter = SimpleNamespace(lag=0.0, last=None, blockages=0)
+        self.packets = SimpleNamespace(statistics=PacketStatistics(sent=3, sent_bytes=300))
+        self.journal = Journal("cafe" * 8, lambda: 1_700_000_000.0)
+        self.said = {"boot-a": Vitals(2, 0, 1), "boot-b": Vitals(5, 3, 40)}
+
+    def vitals(self, boot: str) -> Vitals | None:
+        return self.said.get(boot)
+
+    def age(self, name: str) -> float:
+        return {"a": 12.5, "b": 3.0}.get(name, 0.0)
+
+    def blocked(self, seconds: float, stack: str) -> None:
+        self.meter.last, self.meter.blockages = Blockage(seconds, stack), 1
 
 
 @dataclass
@@ -60,7 +89,8 @@ class FakeNode:
         self.lookup, self.select = self._registry.lookup, self._registry.select
         self.count = self._registry.count
         self.drain_progress: dict[str, Any] | None = None
-        self.supervisor = self.router = self.registry = self
+        self.supervisor = self.router = self.registry = self.cluster = self
+        self.cluster_parts = FakeCluster(self.view)
         self.cells: list[FakeCell] = []
         self.shared: dict[str, Any] = {}
         self.seen: list[tuple[Any, ...]] = []
@@ -122,6 +152,19 @@ class FakeNode:
 
     async def cast(self, *what: Any) -> None:
         self._noted("cast", *what)
+
+    # ---- cluster --------------------------------------------------------------------------------
+
+    async def cordon(self, name: str) -> None:
+        self._wished("cordon", name)
+
+    async def uncordon(self, name: str) -> None:
+        self._wished("uncordon", name)
+
+    def _wished(self, what: str, name: str) -> None:
+        if name not in self.view.by_name:
+            raise NameNotFound(name)
+        self._noted(what, name)
 
     # ---- registry and node ----------------------------------------------------------------------
 

@@ -36,9 +36,48 @@ async def test_ready_only_when_nothing_speaks_against_it(edge: Edge):
 
 
 MEMBERS = [
-    {"name": "a", "address": "10.0.0.1:7411", "state": "alive", "incarnation": 4},
-    {"name": "b", "address": "10.0.0.2:7411", "state": "draining", "incarnation": 0},
-    {"name": "c", "address": "10.0.0.3:7411", "state": "dead", "incarnation": 0},
+    {
+        "name": "a",
+        "address": "10.0.0.1:7411",
+        "state": "alive",
+        "incarnation": 4,
+        "boot": "boot-a",
+        "generation": 1,
+        "since": 12.5,
+        "labels": {"zone": "x"},
+        "cordoned": False,
+        "processes": 2,
+        "health": 0,
+        "lag_ms": 1,
+    },
+    {
+        "name": "b",
+        "address": "10.0.0.2:7411",
+        "state": "draining",
+        "incarnation": 0,
+        "boot": "boot-b",
+        "generation": 1,
+        "since": 3.0,
+        "labels": {},
+        "cordoned": True,
+        "processes": 5,
+        "health": 3,
+        "lag_ms": 40,
+    },
+    {
+        "name": "c",
+        "address": "10.0.0.3:7411",
+        "state": "dead",
+        "incarnation": 0,
+        "boot": "boot-c",
+        "generation": 1,
+        "since": 0.0,
+        "labels": {},
+        "cordoned": False,
+        "processes": None,
+        "health": None,
+        "lag_ms": None,
+    },
 ]
 
 
@@ -57,11 +96,39 @@ async def test_status_says_what_the_node_knows(edge: Edge):
         "members": MEMBERS,
         "processes": {"local": 1, "total": 3},
         "names": 3,
+        "health": 0,
+        "loop": {"lag_ms": 0, "blockages": 0, "last": None},
+        "packets": {"sent": 3, "sent_bytes": 300, "received": 0, "refused": 0},
     }
+
+
+async def test_status_shows_what_blocked_the_event_loop(edge: Edge):
+    cluster = edge.node.cluster_parts
+    cluster.blocked(1.23456, "a stack")
+    cluster.meter.lag = 0.7777
+    cluster.detector.health.worse(3)
+    status = await edge.get("/v1/status")
+    assert status["health"] == 3
+    last = {"seconds": 1.235, "stack": "a stack"}
+    assert status["loop"] == {"lag_ms": 777, "blockages": 1, "last": last}
 
 
 async def test_members_lists_the_dead_too(edge: Edge):
     assert await edge.get("/v1/members") == {"members": MEMBERS}
+
+
+async def test_a_member_is_cordoned_and_uncordoned(edge: Edge):
+    path = "/v1/members/b/cordon"
+    assert await edge.ask("POST", path) == (202, MEMBERS[1])
+    assert await edge.ask("DELETE", path) == (202, MEMBERS[1])
+    assert edge.node.seen == [("cordon", "b"), ("uncordon", "b")]
+
+
+@pytest.mark.parametrize("verb", ["POST", "DELETE"])
+async def test_a_cordon_of_nobody_is_not_found(edge: Edge, verb: str):
+    refused = await edge.refused(verb, "/v1/members/zebra/cordon")
+    assert (refused["status"], refused["type"], refused["name"]) == (404, "NameNotFound", "zebra")
+    assert edge.node.seen == []
 
 
 async def test_a_drain_is_begun_and_shows_its_progress(edge: Edge):

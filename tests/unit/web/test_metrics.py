@@ -34,6 +34,19 @@ async def test_statistics_are_gauges_or_counters(edge: Edge):
     assert "# HELP pyhorde_calls_total The node's calls." in text
 
 
+async def test_members_are_counted_by_state(edge: Edge):
+    found = await samples(edge)
+    states = {labels[0]: n for (name, *labels), n in found.items() if name == "pyhorde_members"}
+    assert states == {
+        "alive": 1,
+        "suspect": 0,
+        "stalled": 0,
+        "draining": 1,
+        "dead": 1,
+        "left": 0,
+    }
+
+
 async def test_requests_are_counted_by_route_not_by_path(edge: Edge):
     for name in ("x", "y", "a%2Fb"):
         await edge.ask("GET", f"/v1/meta/{name}")
