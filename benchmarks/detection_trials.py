@@ -6,6 +6,7 @@ A trial is determined by its seed and its conditions.
 from __future__ import annotations
 
 import math
+import statistics
 from collections import defaultdict
 from typing import Any
 
@@ -100,7 +101,8 @@ def stall(seed: str, size: int, length: float, every: float, seconds: float) -> 
         believed = all(node.core.view.is_present(sleeper.boot) for node in world.nodes)
         found["back"].append(max(back, default=woke) - woke if believed else math.inf)
     total = {key: sum(found.pop(key)) for key in ("deaths", "accused")}
-    return {**total, **{key: max(values) for key, values in found.items()}}
+    usual = {f"usual {key}": statistics.median(values) for key, values in found.items()}
+    return {**total, **usual, **{key: max(values) for key, values in found.items()}}
 
 
 def _note(

@@ -8,6 +8,7 @@ at the start. What the world is like:
 * A silent host neither sends nor receives anything, nor does it confirm. A killed node's host
   breaks its connections at once, and refuses new ones. The host of a stalled node confirms what
   arrives; the node handles it when it goes on: one message, its overdue tick, then the rest.
+* Nothing but membership is sent. What replication's messages would tell of a host is told apart.
 * Who is held for dead is hung up on and dialled again, as the shell does it.
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 
 from detection_streams import RTO, Stream
 
+from pyhorde.cluster.cluster import HOST_LIVES
 from pyhorde.cluster.dialing import FORMER_FACTOR
 from pyhorde.cluster.effects import Changed, Effect, Redial, Send
 from pyhorde.cluster.member import Member, Status
@@ -34,8 +36,8 @@ LATENCY = (0.0005, 0.002)
 SYN_RTO = 1.0
 HANDSHAKE_TRIPS = 5
 """Messages one way until a dialled connection is a link."""
-CONFIRMS = 1.0
-"""The shell says that a suspect's host lives if it confirmed something in the last second."""
+CHATTER = 1.0
+"""Replication sends something over every stream this often, seconds, and it is confirmed."""
 GREETS = 10
 """Up to this size nodes meet one by one; beyond it they begin with the whole table and all links,
 because a million handshakes would take longer than what is measured."""
@@ -119,7 +121,12 @@ class World:
             self.run(0.25)
 
     def silence(self, node: Node) -> None:
-        """Its host loses power."""
+        """Its host loses power, a moment after it has confirmed what replication sent."""
+        for other in self.nodes:
+            if other is not node and node.boot not in other.unlinked:
+                stream = self._stream(other, node)
+                last = self.now - self.rng.uniform(0, CHATTER)
+                stream.confirmed = max(stream.confirmed, last)
         node.silent = True
 
     def kill(self, node: Node) -> None:
@@ -155,14 +162,18 @@ class World:
                 self._link(one, other)
             return
         records = [node.core.me for node in self.nodes]
-        boots = {node.boot for node in self.nodes}
         for node in self.nodes:
-            for record in records:
-                node.core.roster.store(record, "", self.now)
-            node.core._outbox.links |= boots - {node.boot}
-            if self.packets:
-                for boot in boots:
-                    node.core._outbox.ways.answered(boot)
+            self._know(node.core, records)
+
+    def _know(self, core: Membership, records: Iterable[Member]) -> None:
+        """As if all links had been up for a long time."""
+        for record in records:
+            core.roster.store(record, "", self.now)
+            if record.boot != core.me.boot:
+                core._outbox.links.add(record.boot)
+                core._signs.of(record.boot, self.now)
+                if self.packets:
+                    core._outbox.ways.answered(record.boot)
 
     # ---- the shell ------------------------------------------------------------------------------
 
@@ -245,7 +256,7 @@ class World:
     def _say_whose_host_lives(self, node: Node) -> None:
         for boot in node.core.suspects:
             stream = node.streams.get(boot)
-            if stream is not None and stream.silence() <= CONFIRMS:
+            if stream is not None and stream.silence() < HOST_LIVES:
                 self._event(node, node.core.host_lives, boot, self.now)
 
     def _changed(self, node: Node, change: Changed) -> None:

@@ -89,7 +89,7 @@ class Client:
         query = {"after": after or "0", "kind": kind, "follow": None if follow else "0"}
         wanted = {key: value for key, value in query.items() if value is not None}
         path = f"/v1/events?{urlencode(wanted, errors='replace')}"
-        connection = HTTPConnection(self._host, self._port, timeout=self.timeout)
+        connection, begun = HTTPConnection(self._host, self._port, timeout=self.timeout), False
         try:
             self._connect(connection, self.timeout)
             connection.request("GET", path, headers={"Accept": "text/event-stream"})
@@ -97,12 +97,15 @@ class Client:
             if response.status != 200:
                 self._read(response.status, response.read())
                 raise self._no_node(f"HTTP {response.status} without events")
+            begun = True
             socket.settimeout(SILENCE)
             for line in _lines(response):
                 if line.startswith(b"data: "):
                     yield json.loads(line[6:])
         except TimeoutError:
-            raise PeerUnreachable(self.address, "it does not answer any more") from None
+            if not begun:
+                raise CallTimeout(self.address, "GET /v1/events", self.timeout) from None
+            raise PeerUnreachable(self.address, f"silent for {SILENCE:g} s") from None
         except (OSError, HTTPException, ValueError) as lost:
             raise PeerUnreachable(self.address, _reason(lost)) from lost
         finally:

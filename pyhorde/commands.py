@@ -289,7 +289,7 @@ def events(client: Client, after: str | None, kind: str | None, *, follow: bool)
     """What happened on the node, one line each; with --json one JSON object each."""
     for event in client.events(after=after, kind=kind, follow=follow):
         _show(event, functools.partial(output.event, event))
-    if follow:
+    if follow and not output.json_wanted():
         output.note("the node has stopped")
 
 

@@ -260,10 +260,7 @@ class NodeConfig:
         for name in self.members:
             if not _NAME.fullmatch(name):
                 raise ConfigError("members", f"{name!r} cannot name a node")
-        if len(dict(self.labels)) != len(self.labels) or len(self.labels) > MAX_LABELS:
-            raise ConfigError("labels", f"at most {MAX_LABELS}, each with a key of its own")
-        if any(len(text) > 256 or not key for key, value in self.labels for text in (key, value)):
-            raise ConfigError("labels", "keys and values have at most 256 letters, keys at least 1")
+        _check_labels(self.labels)
         if not is_loopback(self.bind) and self.secret is None and not self.insecure:
             raise ConfigError(
                 "bind",
@@ -274,3 +271,13 @@ class NodeConfig:
     def bound_to(self, address: str) -> NodeConfig:
         """The same settings after the listener got its real address."""
         return replace(self, bind=address, advertise=self.advertise or address)
+
+
+def _check_labels(labels: tuple[tuple[str, str], ...]) -> None:
+    pairs = isinstance(labels, tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in labels)
+    if not pairs or not all(isinstance(text, str) for pair in labels for text in pair):
+        raise ConfigError("labels", "must be pairs of texts", 'for example (("zone", "eu-1"),)')
+    if len(labels) > MAX_LABELS or len(dict(labels)) != len(labels):
+        raise ConfigError("labels", f"at most {MAX_LABELS}, each with a key of its own")
+    if any(not key or len(key) > 256 or len(value) > 256 for key, value in labels):
+        raise ConfigError("labels", "keys have 1 to 256 letters, values at most 256")

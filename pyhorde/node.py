@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -62,6 +62,8 @@ class Node:
         if config is None:
             if name is None:
                 raise ConfigError("name", "every node needs one", 'for example Node(name="a")')
+            if isinstance(labels := options.get("labels"), Mapping):
+                options["labels"] = tuple(labels.items())
             given = {"name": name, "bind": bind, "peers": tuple(peers) or None, **options}
             config = NodeConfig(**{k: v for k, v in given.items() if v is not None})
         elif name is not None or bind is not None or peers or options:

@@ -39,6 +39,8 @@ INTERRUPTED: Final = 130
 STACK_LINES: Final = 6
 """Lines that are shown of a stack, the last two of a longer one among them."""
 
+_TOLD: Final = frozenset("member address boot incarnation before cause reason stack".split())
+"""Fields of an event that are shown in words, or not at all."""
 _WIDE: Final = 10_000
 _JSON: Final = "pyhorde.json"
 
@@ -121,17 +123,19 @@ def _age(seconds: float) -> str:
 def event(entry: Json) -> None:
     """Something that happened: when, its id, what, and to whom."""
     when = datetime.fromtimestamp(entry["wall"], UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    kind, id = printable(entry["kind"]), printable(entry["id"])
-    click.echo(f"{when}  {id:<14}  {kind:<16}  {printable(_story(entry['fields']))}".rstrip())
+    line = f"{when}  {entry['id']:<14}  {entry['kind']:<16}  {_story(entry['fields'])}"
+    click.echo(printable(line).replace("\n", " ").rstrip())
 
 
 def _story(fields: Mapping[str, Any]) -> str:
     """An event's fields in one line, and the reason last."""
-    hidden = ("boot", "incarnation", "cause", "reason", "member", "before", "stack")
     words = [str(fields["member"])] if "member" in fields else []
+    if fields.get("address"):
+        words.append(f"at {fields['address']}")
     if fields.get("before"):
         words.append(f"(was {fields['before']})")
-    words += [f"{key}={_word(value)}" for key, value in fields.items() if key not in hidden]
+    shown = {key: value for key, value in fields.items() if key not in _TOLD and value != []}
+    words += [f"{key}={_word(value)}" for key, value in shown.items()]
     reason = fields.get("cause") or fields.get("reason")
     if stack := str(fields.get("stack") or "").strip():
         reason = stack.splitlines()[-1].strip()

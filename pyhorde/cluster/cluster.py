@@ -21,8 +21,9 @@ from pyhorde.cluster.member import Member, Status, View
 from pyhorde.cluster.membership import Changed, Membership, Redial, Send, YieldName
 from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, Reached
 from pyhorde.cluster.meter import LoopMeter
-from pyhorde.cluster.packets import Packets, Sealer
+from pyhorde.cluster.packets import Packets
 from pyhorde.cluster.replication import Caught, Learned, Repairs, Replication
+from pyhorde.cluster.sealing import Sealer
 from pyhorde.cluster.vitals import Vitals
 from pyhorde.cluster.waiting import Waiting
 from pyhorde.cluster.wire import Wire
@@ -33,7 +34,7 @@ from pyhorde.seam import World
 
 log = logging.getLogger("pyhorde.cluster")
 
-HOST_LIVES: Final = 1.0
+HOST_LIVES: Final = 1.5
 """Something sent to a machine that was confirmed within so many seconds shows that it lives."""
 JOINING: Final = 0.2
 """While it joins, a node looks this often, in seconds, whether it knows what the cluster knows."""
@@ -66,7 +67,7 @@ class Cluster:
         self.packets = Packets(
             Sealer(me.boot, config.cluster, config.secret),
             Wire(MEMBERSHIP_MESSAGES),
-            lambda boot: self.view.by_boot.get(boot),
+            self._member,
             self._on_packet,
         )
         self.meter = LoopMeter(world)
@@ -122,6 +123,9 @@ class Cluster:
     def send(self, boot: str, message: Any) -> bool:
         """Queue a message; False when it provably will not arrive."""
         return self.links.send(boot, message)
+
+    def _member(self, boot: str) -> Member | None:
+        return self.view.by_boot.get(boot)
 
     def written(self) -> None:
         """The own replica was written to."""
@@ -301,9 +305,8 @@ class Cluster:
     def _carry_out(self, effects: Iterable[membership.Effect | replication.Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send(boot, message, packet):
-                    if not (packet and self.packets.send(boot, message)):
-                        self.links.send(boot, message)
+                case Send():
+                    self._send(effect)
                 case Changed():
                     self._report(effect)
                 case Redial(member):
@@ -320,6 +323,10 @@ class Cluster:
                 case Repairs(boot, what):
                     fields = {"member": self._membership.roster.name_of(boot), "what": what}
                     log.error("audit_failed", extra={"fields": {**fields, "next": "repairing"}})
+
+    def _send(self, effect: Send) -> None:
+        if not (effect.packet and self.packets.send(effect.boot, effect.message)):
+            self.links.send(effect.boot, effect.message)
 
     def _report(self, change: Changed) -> None:
         after = change.after
@@ -433,9 +440,8 @@ class Cluster:
         tried = self.meeting.all_tried()
         if by_settled or met or (waited and tried):
             self.in_sync = self._replication.settled = True
-            fields = {"members": len(self.view.present), "unreachable": ",".join(missing)}
+            present = len(self.view.present)
+            fields = {"members": present, "unreachable": ",".join(missing)}
             log.info("in_sync", extra={"fields": {k: v for k, v in fields.items() if v}})
-            self.journal.note(
-                "in_sync", {"members": len(self.view.present), "unreachable": missing}
-            )
+            self.journal.note("in_sync", {"members": present, "unreachable": missing})
             self._waiting.all()

@@ -1,7 +1,8 @@
 """Whom to dial, and when: a pure machine.
 
-Targets are the seeds (configured peers, and what discovery knows now), present members without a link, and dead members, which are
-re-dialled for as long as they are remembered so that the halves of a partition find each other.
+Targets are the seeds (configured peers, and what discovery knows now), present members without a
+link, and dead members, which are re-dialled for as long as they are remembered so that the halves
+of a partition find each other.
 Each address has its own pause, doubled by every failure; a lost link resets it. What is neither a
 seed nor a member's address any more is forgotten.
 """

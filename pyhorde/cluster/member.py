@@ -83,6 +83,11 @@ class Member:
         mine = (self.incarnation, _GRAVITY[self.status])
         return mine > (other.incarnation, _GRAVITY[other.status])
 
+    def doubted_like(self, other: Member) -> bool:
+        """Whether both doubt the same incarnation of the same boot."""
+        same = (self.boot, self.incarnation) == (other.boot, other.incarnation)
+        return same and self.status in DOUBTED and other.status in DOUBTED
+
     def at(self, status: Status) -> Member:
         """The same member, believed to be ``status``."""
         return replace(self, status=status)

@@ -8,10 +8,10 @@ call ``tick``. This module joins the parts: the table is a :class:`Roster`, the 
 :class:`Prober`, trials are :class:`Suspicions`, the answer to what is said about this node comes
 from its :class:`Identity`, and messages are put together by the :class:`Outbox`.
 
-*Probing.* Each interval one member, in shuffled turn, gets a ``Ping``; without an ``Ack`` others are
+*Probing.* Each interval one member, in shuffled turn, gets a ``Ping``; without ``Ack`` others are
 asked to ping it; still without one it is *suspect*. A suspect is pinged in every way until it is
-decided, each ping tells it so, and whoever is told raises its incarnation. An ack carries the
-answerer's own record unless the asker has it, so a suspicion ends wherever an ack arrives.
+decided, each ping tells it so, and it refutes. An ack carries the answerer's record unless the
+asker has it, so a suspicion ends wherever an ack arrives.
 
 *Evidence.* A lost link is dialled again at once. When the host answers that nobody listens there,
 the suspicion becomes death as soon as one other member says the same, or there is no other. A
@@ -123,6 +123,7 @@ class Membership:
 
     def start(self, now: float, *, packets: bool = True) -> list[Effect]:
         """Begin to probe; ``packets``: whether there is another way than streams."""
+        self.roster.begin(now)
         self._outbox.packets = packets
         self._beat = now
         self._prober.start(now)
@@ -160,7 +161,7 @@ class Membership:
         suspicion = self._suspicions.get(boot)
         if suspicion is not None:
             suspicion.host_seen = now
-            asked = now - suspicion.started >= self.config.probe_timeout
+            asked = now - suspicion.asked >= self.config.probe_timeout
             if asked and not suspicion.stalled and self.health.fit:
                 accusation = Update(self.view.by_boot[boot].at(Status.STALLED), self.me.name)
                 self._suspect(accusation, now, tell=True)
@@ -274,6 +275,9 @@ class Membership:
         for member in self.view.others:
             if member.boot == probe.boot or (alone and member.status is Status.ALIVE):
                 self._suspect(Update(member, self.me.name), now, tell=not alone)
+        suspicion = self._suspicions.get(probe.boot)
+        if suspicion is not None:
+            suspicion.asked = min(suspicion.asked, probe.overdue)
 
     def _relay(self, asker: str, request: PingRequest, now: float) -> None:
         if request.target in self._outbox.links:
@@ -311,9 +315,7 @@ class Membership:
         suspicion = self._suspicions.open(boot, now, self._signs.heard.get(boot, -math.inf))
         suspicion.add(accuser, evidence=evidence)
         if accusation.member.status is Status.STALLED:
-            suspicion.stalled = True
-            suspicion.vouchers |= {accuser} - {self.me.name, ""}
-            suspicion.last_check_until = None
+            suspicion.vouched_for(accuser, self.me.name)
         suspect = accusation.member.at(Status.STALLED if suspicion.stalled else Status.SUSPECT)
         cause = "its machine lives, it does not answer" if suspicion.stalled else "no answer"
         cause = "connection refused" if evidence else cause
@@ -398,14 +400,11 @@ class Membership:
             if member.present:
                 self._accept(update, now, cause)
         elif member.supersedes(known):
-            if member.boot != known.boot or member.status not in DOUBTED:
-                self._suspicions.drop(known.boot)
-            elif member.incarnation > known.incarnation:
+            if not member.doubted_like(known):
                 self._suspicions.drop(known.boot)
             self._accept(update, now, cause)
-        elif member.status in DOUBTED and known.status in DOUBTED:
-            if (member.boot, member.incarnation) == (known.boot, known.incarnation):
-                self._accused(update, now)
+        elif member.doubted_like(known):
+            self._accused(update, now)
 
     def _accept(self, update: Update, now: float, cause: str) -> None:
         if update.member.status in DOUBTED:
@@ -419,7 +418,7 @@ class Membership:
         if not suspicion.knows(update.accuser, evidence=update.evidence):
             self._suspect(update, now)
         elif update.member.status is Status.STALLED:
-            suspicion.vouchers |= {update.accuser} - {self.me.name, ""}
+            suspicion.vouched_for(update.accuser, self.me.name)
 
     def _about_me(self, said: Member, sender: str, now: float) -> None:
         match self._identity.answer(self.me, said, self._outbox.links):

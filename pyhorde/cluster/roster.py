@@ -74,6 +74,10 @@ class Roster:
         """For how many seconds this member has been absent; 0 while it is not."""
         return now - self._gone.get(name, now)
 
+    def begin(self, now: float) -> None:
+        """The own record is what it is from now on."""
+        self._since.setdefault(self.me.name, now)
+
     def age(self, name: str, now: float) -> float:
         """For how many seconds this member has been in its present state."""
         return now - self._since.get(name, now)

@@ -60,6 +60,8 @@ class Suspicion:
     """When this node asks the suspect again."""
     confirm_at: float
     """When this node, still without an answer, counts as one that does not reach it either."""
+    asked: float
+    """Since when this node has asked the suspect over the stream."""
     accusers: set[str] = field(default_factory=set)
     witnesses: set[str] = field(default_factory=set)
     """Members whose own re-dial was refused: they hold evidence, not just silence."""
@@ -107,9 +109,17 @@ class Suspicion:
             if evidence:
                 self.witnesses.add(accuser)
 
+    def vouched_for(self, voucher: str, me: str) -> None:
+        """Somebody, perhaps this node ``me`` itself, says that the suspect's machine lives."""
+        if not self.stalled:
+            self.stalled, self.last_check_until = True, None
+        if voucher not in ("", me):
+            self.vouchers.add(voucher)
+
     def shift(self, seconds: float) -> None:
         """Credit the suspect with time in which this node itself did not run."""
         self.started += seconds
+        self.asked += seconds
         self.last_sign += seconds
         self.host_seen += seconds
         self.next_probe += seconds
@@ -136,7 +146,7 @@ class Suspicions:
         if suspicion is None:
             # Not all at the same moment: the first to confirm spare the others the message.
             confirm_at = now + self._config.probe_interval * self._rng.uniform(1, 2)
-            suspicion = self._by_boot[boot] = Suspicion(boot, now, now, confirm_at)
+            suspicion = self._by_boot[boot] = Suspicion(boot, now, now, confirm_at, now)
             suspicion.last_sign = max(heard, now - UNHEARD * self._config.probe_interval)
         return suspicion
 

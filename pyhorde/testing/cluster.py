@@ -32,11 +32,11 @@ from pyhorde.testing.machines import Machine, SimWorld
 from pyhorde.testing.network import SimNetwork
 from pyhorde.testing.outside import Outside
 from pyhorde.testing.plans import ROUND, Drawing, machine_names
+from pyhorde.testing.wiring import PORT, Wiring
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Process)
 
-PORT = 7411
 START_LIMIT = 120.0
 """A node that is not ready after so many (virtual) seconds never will be."""
 QUIET_LIMIT = 60.0
@@ -58,12 +58,14 @@ class SimCluster(Cables):
         replication: ReplicationConfig | None = None,
         runtime: RuntimeConfig | None = None,
         datagrams: bool | None = None,
+        wiring: Wiring | None = None,
     ) -> None:
         self.seed = seed
         self.loop = SimLoop(seed)  # type: ignore[abstract] # the rest is set to refuse
         self.network = SimNetwork(self.loop, seed, datagrams=datagrams)
         self._processes = tuple(processes)
         self._settings = (membership, replication, runtime)
+        self._wiring = wiring or Wiring()
         names = machine_names(nodes) if isinstance(nodes, int) else nodes
         if len(set(names)) != len(names):
             raise ValueError(f"each machine has a name of its own: {nodes!r}")
@@ -122,7 +124,7 @@ class SimCluster(Cables):
 
     # ---- machines ----------------------------------------------------------------------------
 
-    async def start(self, name: str) -> Node:
+    async def start(self, name: str, port: int = PORT) -> Node:
         """Boot a machine's node and wait until it is ready."""
         self.check_inside()
         machine = self._machine(name)
@@ -136,12 +138,12 @@ class SimCluster(Cables):
         membership, replication, runtime = self._settings
         config = NodeConfig(
             name=name,
-            bind=f"{name}:{PORT}",
+            bind=f"{name}:{port}",
             insecure=True,
-            peers=tuple(f"{other}:{PORT}" for other in self.machines),
             membership=membership or MembershipConfig(),
             replication=replication or ReplicationConfig(),
             runtime=runtime or RuntimeConfig(),
+            **self._wiring.settings(name, self.machines),
         )
         world = SimWorld(self.loop, self.network, machine)
         node = Node(config=config, processes=self._processes, world=world)
@@ -166,9 +168,9 @@ class SimCluster(Cables):
         """Boot all machines at once."""
         await asyncio.gather(*(self.start(name) for name in self.machines))
 
-    async def restart(self, name: str) -> Node:
-        """Boot a crashed or drained machine again, under the same name and address."""
-        return await self.start(name)
+    async def restart(self, name: str, port: int = PORT) -> Node:
+        """Boot a crashed or drained machine again, under the same name (and address)."""
+        return await self.start(name, port)
 
     def crash(self, name: str, *, silent: bool = False) -> None:
         """Kill the node: nothing of it runs again, no ``finally`` either.
@@ -394,7 +396,8 @@ class SimCluster(Cables):
 
     def _check_over(self) -> None:
         """Nothing can be at rest while a fault lasts."""
-        stalled = [m.name for m in self.machines.values() if self.loop.is_stalled(m.key)]
+        machines = self.machines.values()
+        stalled = [m.name for m in machines if m.runs and self.loop.is_stalled(m.key)]
         if stalled:
             raise RuntimeError(f"{', '.join(stalled)} stands still: let it go on first")
         if self.network.is_cut:

@@ -31,7 +31,7 @@ LIMIT = 4 * 3600.0
 """Virtual seconds after which a test is given up: it may wait for what never comes."""
 OWN_SETTINGS = frozenset(("seeds", "first", "limit"))
 KNOWN_SETTINGS = OWN_SETTINGS | {
-    "nodes", "processes", "membership", "replication", "runtime", "datagrams",
+    "nodes", "processes", "membership", "replication", "runtime", "datagrams", "wiring",
 }  # fmt: skip
 SHOWN = 60
 """Lines of the day's history in a report."""

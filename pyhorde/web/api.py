@@ -45,8 +45,12 @@ class Api:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._metrics = Metrics(node.statistics, lambda: rows.states(node.cluster_parts))
         self._streams = Streams()
+        self._metrics = Metrics(
+            node.statistics,
+            lambda: rows.states(node.cluster_parts),
+            lambda: self._streams.open,
+        )
         self._routes: tuple[tuple[str, str, Handler], ...] = (
             ("GET", "/", self.index),
             ("GET", "/healthz", self.alive),

@@ -18,16 +18,18 @@ class Metrics(Collector):
     """The node's statistics, and the answers and refusals of its HTTP edge.
 
     A statistic ``x`` is the gauge ``pyhorde_x``; one named ``x_total`` is a counter. ``states``
-    says how many members are in which state.
+    says how many members are in which state, ``streams`` how many streams of events are read.
     """
 
     def __init__(
         self,
         statistics: Callable[[], Mapping[str, int | float]],
         states: Callable[[], Mapping[str, int]] = dict,
+        streams: Callable[[], int] = int,
     ) -> None:
         self._statistics = statistics
         self._states = states
+        self._streams = streams
         self._answered: Counter[tuple[str, str, str]] = Counter()
         self._refused: Counter[str] = Counter()
         self._registry = CollectorRegistry()
@@ -62,6 +64,8 @@ class Metrics(Collector):
         for state, count in sorted(self._states().items()):
             members.add_metric((state,), float(count))
         yield members
+        about = "Streams of events that are read now."
+        yield GaugeMetricFamily("pyhorde_event_streams", about, value=float(self._streams()))
         requests = CounterMetricFamily(
             "pyhorde_http_requests",
             "Requests answered, by verb, route and HTTP status.",

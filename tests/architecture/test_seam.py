@@ -53,6 +53,10 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pyhorde/cli.py": EVERYTHING,
     "pyhorde/client.py": EVERYTHING,
     "pyhorde/cluster/codec.py": frozenset({"uuid"}),  # the type uuid.UUID travels
+    # The machine's resolver, the Kubernetes cluster's own CA, a group on the local network.
+    "pyhorde/cluster/discovery/hosts.py": frozenset({"getaddrinfo", "socket"}),
+    "pyhorde/cluster/discovery/kubernetes_api.py": frozenset({"ssl"}),
+    "pyhorde/cluster/discovery/multicast.py": frozenset({"create_datagram_endpoint", "socket"}),
     "pyhorde/cluster/http.py": EVERYTHING,
     "pyhorde/cluster/real.py": EVERYTHING,
     "pyhorde/cluster/sockets.py": EVERYTHING,

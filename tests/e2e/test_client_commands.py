@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import signal
 import socket
 from pathlib import Path
 
-from tests.e2e.machines import COUNTER, Machines, until
+from tests.e2e.machines import COUNTER, Machine, Machines, until
 
 
 async def test_a_counter_through_the_command_line(machines: Machines):
@@ -79,6 +81,72 @@ async def test_drain_shows_how_far_it_is_and_the_node_ends(machines: Machines):
     assert await b.exit_code() == 0
     assert [await machines.call(a, f"n{n}", "get") for n in range(8)] == list(range(8))
     assert (await machines.run("drain", "nobody", node=a)).code == 3
+
+
+async def test_a_cordon_keeps_new_processes_away(machines: Machines):
+    a, b = await machines.up("a", "b")
+    done = await machines.run("cordon", "b", node=a)
+    assert (done.code, done.out) == (0, ""), done.err
+    assert done.err == "nothing new will be placed on b\n"
+    await until(lambda: cordoned(machines, "b"), "b is cordoned")
+    shown = await machines.run("members", node=a)
+    assert next(line for line in shown.out.splitlines() if ", cordoned" in line).startswith("b ")
+    for n in range(10):
+        await machines.start(b, f"n{n}")
+    status, body = await machines.ask(b, "GET", "/v1/processes?local=1")
+    assert (status, body["processes"]) == (200, [])
+    assert (await machines.run("uncordon", "b", node=b)).code == 0
+    await until(lambda: not_cordoned(machines, "b"), "b is not cordoned any more")
+    assert (await machines.run("cordon", "nobody", node=a)).code == 3
+
+
+async def cordoned(machines: Machines, name: str) -> bool:
+    """Whether every node says so."""
+    for node in machines.nodes.values():
+        _, body = await machines.ask(node, "GET", "/v1/members")
+        if not {m["name"]: m["cordoned"] for m in body["members"]}[name]:
+            return False
+    return True
+
+
+async def not_cordoned(machines: Machines, name: str) -> bool:
+    return not await cordoned(machines, name)
+
+
+async def test_events_tell_of_a_death_and_are_resumed(machines: Machines):
+    a, b = await machines.up("a", "b")
+    kept = await machines.run("events", "--no-follow", "--json", node=a)
+    last = json.loads(kept.out.splitlines()[-1])["id"]
+    await b.kill()
+    await machines.all_see({"b": "dead"}, [a])
+    since = await machines.run("events", "--after", last, "--no-follow", "--json", node=a)
+    events = [json.loads(line) for line in since.out.splitlines()]
+    (dead,) = [event for event in events if event["kind"] == "member_dead"]
+    assert dead["fields"]["cause"] == "re-dial refused"
+    assert all(event["id"] != last for event in events)
+    shown = await machines.run("events", "--kind", "member_dead", "--no-follow", node=a)
+    (line,) = shown.out.splitlines()
+    assert line.endswith(f"  member_dead       b at {b.address} (was suspect): re-dial refused")
+
+
+async def test_events_are_followed_until_the_node_stops(machines: Machines):
+    (a,) = await machines.up("a")
+    following = asyncio.ensure_future(machines.run("events", "--kind", "drain", node=a))
+    await until(lambda: is_followed(a), "somebody follows")
+    a.send(signal.SIGTERM)
+    ran = await following
+    assert (ran.code, ran.err) == (0, "the node has stopped\n"), ran
+    assert [line.split()[3] for line in ran.out.splitlines()] == ["draining", "drained"]
+
+
+async def is_followed(node: Machine) -> bool:
+    host, _, port = node.address.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")
+    text = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return b"\npyhorde_event_streams 1.0\n" in text
 
 
 async def test_exit_codes_and_errors(machines: Machines):

@@ -14,7 +14,7 @@ from pyhorde.cluster.http import HttpNetwork
 from pyhorde.cluster.real import RealWorld
 from pyhorde.config import MembershipConfig
 from pyhorde.errors import PeerUnreachable
-from pyhorde.seam import Listener, Stream
+from pyhorde.seam import Datagrams, Listener, Stream
 from tests.integration import processes
 
 DEADLINE = 30.0
@@ -183,6 +183,28 @@ class CuttableNetwork(HttpNetwork):
         self._wires.opened(stream)
         return stream
 
+    async def datagrams(
+        self, address: str, received: Callable[[bytes], None]
+    ) -> CuttableDatagrams | None:
+        real = await super().datagrams(address, received)
+        return CuttableDatagrams(real, self._node, self._wires) if real is not None else None
+
+
+class CuttableDatagrams:
+    """Packets sent to the other side of a cut vanish."""
+
+    def __init__(self, real: Datagrams, node: str, wires: Wires) -> None:
+        self._real = real
+        self._node = node
+        self._wires = wires
+
+    def send(self, address: str, data: bytes) -> None:
+        if not self._wires.apart(self._node, self._wires.addresses.get(address, address)):
+            self._real.send(address, data)
+
+    async def close(self) -> None:
+        await self._real.close()
+
 
 class CuttableStream:
     """The dialler's end of a stream. Once it is lossy, frames of either direction vanish."""
@@ -205,6 +227,9 @@ class CuttableStream:
             frame = await self._stream.receive()
             if not self.lossy:
                 return frame
+
+    def host_silence(self) -> float | None:
+        return None if self.lossy else self._stream.host_silence()
 
     async def close(self, reason: str = "") -> None:
         await self._stream.close(reason)

@@ -17,6 +17,7 @@ import dns.rrset
 import pytest
 
 from pyhorde.cluster.discovery import Discovery, announcements, multicast, source
+from pyhorde.cluster.discovery import srv as srv_source
 from pyhorde.cluster.real import RealWorld
 from tests.unit.cluster.discovery.near import Watcher, near
 
@@ -100,6 +101,16 @@ async def test_no_srv_records_are_an_error_with_a_mend(server: NameServer, rcode
         error = await watcher.fails()
     assert f"cannot resolve {NAME}" in error.problem
     assert "SRV records" in error.hint
+
+
+async def test_a_name_server_that_does_not_answer_is_an_error_of_one_text(
+    server: NameServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(srv_source, "LIFETIME", 0.2)
+    monkeypatch.setattr(NameServer, "datagram_received", lambda *_: None)
+    async with srv(server) as watcher:
+        error = await watcher.fails()
+    assert error.problem == f"no answer about {NAME} within 0.2 s"
 
 
 async def test_a_machine_without_a_name_server_is_told_to_name_one(

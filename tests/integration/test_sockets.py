@@ -138,6 +138,11 @@ def test_sockets_are_tuned(pair: tuple[socket.socket, socket.socket]):
     assert option("TCP_NODELAY") == 1
     assert (option("TCP_KEEPIDLE"), option("TCP_KEEPINTVL"), option("TCP_KEEPCNT")) == (5, 2, 2)
     assert option("TCP_NOTSENT_LOWAT") == 128 * 1024
+    try:
+        longest_pause = near.getsockopt(socket.IPPROTO_TCP, sockets._RTO_MAX)
+    except OSError:
+        return  # a kernel that has no such option
+    assert longest_pause == 1_000
 
 
 def test_where_the_kernel_says_nothing_it_is_not_relied_upon(

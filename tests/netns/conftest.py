@@ -44,16 +44,21 @@ async def horde(hosts: Hosts, tmp_path: Path) -> AsyncIterator[Horde]:
 
 
 @pytest.fixture
-async def scene(horde: Horde) -> AsyncIterator[Scene]:
-    """All nodes have met, and clients write into ledgers. What is measured, pytest -rP shows."""
-    truth = Truth(horde)
+async def met(horde: Horde) -> Horde:
+    """All nodes have met."""
     for node in horde.nodes.values():
         await node.boot()
-    await horde.until(truth.not_met, "all nodes see each other alive")
+    await horde.until(Truth(horde).not_met, "all nodes see each other alive")
+    return horde
+
+
+@pytest.fixture
+async def scene(met: Horde) -> AsyncIterator[Scene]:
+    """All nodes have met, and clients write into ledgers. What is measured, pytest -rP shows."""
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    async with Accounts(horde, seed) as accounts:
-        here = Scene(horde.hosts, horde, truth, accounts)
+    async with Accounts(met, seed) as accounts:
+        here = Scene(met.hosts, met, Truth(met), accounts)
         yield here
     print(", ".join(f"{what} {figure:.4g}" for what, figure in here.figures.items()))
 

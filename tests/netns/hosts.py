@@ -108,6 +108,10 @@ class Hosts:
         """Drop all that goes these ways."""
         self._rule(f"{_way(cable)} counter drop" for cable in sorted(cables))
 
+    def cut_packets(self, cables: Iterable[Cable]) -> None:
+        """Drop only UDP that goes these ways: a firewall that lets nothing but streams through."""
+        self._rule(f"{_way(cable)} ip protocol udp counter drop" for cable in sorted(cables))
+
     def lose(self, percent: int) -> None:
         """Drop each frame between hosts with this probability."""
         self._rule([f"numgen random mod 100 < {percent} counter drop"])

@@ -22,6 +22,7 @@ from tests.netns.logs import Logs
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 APP: Final = "pyhorde.testing.workloads:Ledger"
+BLOCKER: Final = "tests.netns.blocking:Blocker"
 SECRET: Final = "the secret of five hosts"
 DEADLINE: Final = 60.0
 """Seconds after which whatever is still waited for counts as failed."""
@@ -44,7 +45,7 @@ class Node:
             name,
             *[sys.executable, "-m", "pyhorde", "node", "--name", name],
             *["--bind", address, "--peers", peers, "--secret-file", str(secret)],
-            *["--app", APP, "--log-format", "json"],
+            *["--app", APP, "--app", BLOCKER, "--log-format", "json"],
         )
         self._os: Process | None = None
 
@@ -60,6 +61,12 @@ class Node:
                 env=environment(),
                 start_new_session=True,
             )
+
+    @property
+    def pid(self) -> int:
+        """Of its OS process."""
+        assert self._os is not None
+        return self._os.pid
 
     def send(self, number: signal.Signals) -> None:
         assert self._os is not None
@@ -115,6 +122,14 @@ class Horde:
                 return response.status, await response.json(content_type=None)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return 0, type(error).__name__
+
+    async def text(self, node: str, path: str) -> str:
+        """What a node answers to this, asked from its own host."""
+        url = f"http://{self.hosts.addresses[node]}{path}"
+        limit = aiohttp.ClientTimeout(total=ASKING)
+        async with self._sessions[node].get(url, timeout=limit) as response:
+            assert response.status == 200
+            return await response.text()
 
     async def ask_all(self, path: str, nodes: Iterable[str] = ()) -> dict[str, Any]:
         """The answers of these nodes (of all: none named); None for who gives none."""

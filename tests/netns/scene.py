@@ -20,6 +20,8 @@ class Scene:
     horde: Horde
     truth: Truth
     accounts: Accounts
+    names: tuple[str, ...] = LEDGERS
+    """What runs."""
     figures: dict[str, float] = field(default_factory=dict)
     began: float = 0.0
     """When the fault began, in seconds of the wall clock."""
@@ -48,10 +50,10 @@ class Scene:
         return len(times)
 
     async def runs_on(self, *sides: str, within: float) -> None:
-        """Wait until the nodes of each side together run every ledger once."""
+        """Wait until the nodes of each side together run everything once."""
         for side in sides:
-            there = partial(self.truth.not_running, LEDGERS, side)
-            await self.horde.until(there, f"{side} run every ledger", within)
+            there = partial(self.truth.not_running, self.names, side)
+            await self.horde.until(there, f"{side} run everything", within)
             self.note(f"{side} run all")
 
     async def is_written(self, *sides: str) -> None:
@@ -74,7 +76,7 @@ class Scene:
         self.figures["met after"] = time.monotonic() - over
         await self.accounts.stop()
         self.figures["acknowledged after"] = time.monotonic() - over
-        self.figures["at rest after"] = await self.truth.rest(LEDGERS) - over
+        self.figures["at rest after"] = await self.truth.rest(self.names) - over
         await self.accounts.audit()
         self.figures["audited after"] = time.monotonic() - over
         self.figures |= self.accounts.outcomes()

@@ -21,10 +21,41 @@ from pyhorde import cli, errors, output
 from pyhorde.config import NodeConfig
 from pyhorde.settings import Settings
 
-MEMBERS = [
-    {"name": "a", "address": "127.0.0.1:7411", "state": "alive", "incarnation": 1},
-    {"name": "b", "address": "127.0.0.1:7412", "state": "dead", "incarnation": 2},
+MEMBERS: list[dict[str, Any]] = [
+    {
+        "name": "a",
+        "address": "127.0.0.1:7411",
+        "state": "alive",
+        "incarnation": 1,
+        "since": 200.0,
+        "labels": {"zone": "x", "disk": "fast"},
+        "cordoned": True,
+        "processes": 0,
+    },
+    {
+        "name": "b",
+        "address": "127.0.0.1:7412",
+        "state": "dead",
+        "incarnation": 2,
+        "since": 4.2,
+        "labels": {},
+        "cordoned": False,
+        "processes": None,
+    },
 ]
+EVENT = {
+    "id": "cafecafe-7",
+    "wall": 1_700_000_000.0,
+    "kind": "member_dead",
+    "fields": {
+        "member": "b",
+        "address": "127.0.0.1:7412",
+        "boot": "b" * 32,
+        "incarnation": 3,
+        "before": "suspect",
+        "cause": "re-dial refused, confirmed by c",
+    },
+}
 PROCESS = {"name": "m-1", "type": "app:M", "node": "b", "epoch": 3, "restart": "permanent"}
 STATUS = {
     "node": "a",
@@ -70,6 +101,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> type[FakeClient]:
         "processes": [PROCESS],
         "process": PROCESS,
         "start": PROCESS,
+        "cordon": MEMBERS[0],
+        "uncordon": MEMBERS[1],
+        "events": [EVENT],
     }
     FakeClient.made.clear()
     FakeClient.asked.clear()
@@ -142,6 +176,12 @@ def test_each_command_asks_its_question() -> None:
     assert asked("meta", "put", "k", '{"a": 1}') == ("meta_put", "k", {"a": 1})
     assert asked("meta", "put", "k", "-1") == ("meta_put", "k", -1)
     assert asked("meta", "delete", "k") == ("meta_delete", "k")
+    assert asked("cordon", "b") == ("cordon", "b")
+    assert asked("uncordon", "b") == ("uncordon", "b")
+    every = {"after": None, "kind": None, "follow": True}
+    assert asked("events") == ("events", every)
+    some = asked("events", "--after", "x-1", "--kind", "member_", "--no-follow")
+    assert some == ("events", {"after": "x-1", "kind": "member_", "follow": False})
 
 
 # --- what is printed -----------------------------------------------------------------------------
@@ -161,6 +201,9 @@ def test_each_command_asks_its_question() -> None:
         (["meta", "get", "k"], {"key": "k", "value": None}),
         (["meta", "put", "k", "1"], {"key": "k", "value": 1}),
         (["meta", "delete", "k"], {"key": "k", "deleted": True}),
+        (["cordon", "a"], MEMBERS[0]),
+        (["uncordon", "b"], MEMBERS[1]),
+        (["events"], EVENT),
     ],
 )
 def test_json_is_one_object_on_stdout(args: list[str], expected: Any) -> None:
@@ -180,6 +223,85 @@ def test_tables_are_plain_and_whole_when_piped(fake: type[FakeClient]) -> None:
     assert lines[1].split() == ["m-1", "app:M", "b", "3", "permanent"]
     assert "n" * 300 in lines[2]
     assert "\x1b" not in result.stdout
+
+
+def test_members_show_for_how_long_what_runs_and_what_their_operator_says(
+    fake: type[FakeClient],
+) -> None:
+    head, a, b = run("members").stdout.splitlines()
+    assert head.split() == ["NAME", "ADDRESS", "STATE", "INCARNATION", "PROCESSES", "LABELS"]
+    assert a.split() == [
+        *["a", "127.0.0.1:7411", "alive", "3", "min,", "cordoned"],
+        *["1", "0", "zone=x,disk=fast"],
+    ]
+    assert b.split() == ["b", "127.0.0.1:7412", "dead", "4", "s", "2"]
+    only = {key: MEMBERS[0][key] for key in ("name", "address", "state", "incarnation")}
+    fake.answers["members"] = [only]
+    assert run("members").stdout.splitlines()[1].split() == ["a", "127.0.0.1:7411", "alive", "1"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3600, "1 h"),
+        (172_799, "47 h"),
+        (172_800, "2 d"),
+    ],
+)
+def test_an_age_is_a_number_and_a_unit(fake: type[FakeClient], seconds: float, text: str) -> None:
+    fake.answers["members"] = [{**MEMBERS[1], "state": "stalled", "since": seconds}]
+    assert f" stalled {text} " in run("members").stdout
+
+
+def test_status_shows_what_blocked_the_event_loop_last(fake: type[FakeClient]) -> None:
+    stack = "".join(f"  line {n}\x1b\n" for n in range(1, 10))
+    loop = {"lag_ms": 3, "blockages": 2, "last": {"seconds": 1.234, "stack": stack}}
+    fake.answers["status"] = {**STATUS, "loop": loop}
+    lines = run("status").stdout.splitlines()
+    (at,) = [n for n, line in enumerate(lines) if line.startswith("event loop: ")]
+    assert lines[at] == "event loop: blocked 2 times, the last time for 1.2 s by"
+    shown = [line.strip() for line in lines[at + 1 : at + 8]]
+    assert shown[:4] == [f"line {n}\\x1b" for n in (1, 2, 3, 4)]
+    assert shown[4:] == ["...", "line 8\\x1b", "line 9\\x1b"]
+    loop["last"] = None
+    assert "event loop" not in run("status").stdout
+
+
+def test_an_event_is_one_line(fake: type[FakeClient]) -> None:
+    blocked = {"seconds": 0.7, "stack": '  File "app.py", line 3, in go\n    sleep(1)\n'}
+    fake.answers["events"] = [
+        EVENT,
+        {**EVENT, "kind": "loop_blocked", "fields": blocked},
+        {**EVENT, "kind": "drained", "fields": {"total": 3, "left_behind": ["x", "y"]}},
+        {**EVENT, "kind": "in_sync", "fields": {"members": 3, "unreachable": []}},
+        {**EVENT, "kind": "evil", "fields": {"member": "x\ny\x1b[2J"}},
+    ]
+    result = run("events", env={"TZ": "UTC"})
+    lines = [line.split(None, 2)[2].split(None, 2)[1:] for line in result.stdout.splitlines()]
+    assert lines == [
+        [
+            "member_dead",
+            "b at 127.0.0.1:7412 (was suspect): re-dial refused, confirmed by c",
+        ],
+        ["loop_blocked", "seconds=0.7: sleep(1)"],
+        ["drained", "total=3 left_behind=x,y"],
+        ["in_sync", "members=3"],
+        ["evil", "x y\\x1b[2J"],
+    ]
+    assert result.stdout.startswith("2023-11-1")
+    assert result.stderr == "the node has stopped\n"
+    assert run("events", "--no-follow").stderr == ""
+
+
+def test_events_as_json_are_one_object_a_line(fake: type[FakeClient]) -> None:
+    fake.answers["events"] = [EVENT, {**EVENT, "id": "cafecafe-8"}]
+    result = run("events", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [event["id"] for event in events] == ["cafecafe-7", "cafecafe-8"]
+    assert (events[0], result.stderr) == (EVENT, "")
 
 
 def test_human_output_of_each_command(fake: type[FakeClient]) -> None:
@@ -269,7 +391,8 @@ def test_version_and_help_name_only_what_exists() -> None:
     assert run("--version").stdout.startswith("pyhorde 0.")
     text = run("--help").stdout
     assert all(f"\n  {name}" in text for name in ("node", "demo", "status", "drain", "meta"))
-    assert not any(f"\n  {name} " in text for name in ("explain", "top", "events", "cordon"))
+    assert all(f"\n  {name}" in text for name in ("events", "cordon", "uncordon"))
+    assert not any(f"\n  {name} " in text for name in ("explain", "top"))
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -260,3 +260,112 @@ def test_a_drain_that_does_not_end(
     server.will((200, {"node": "a"}), (202, {}), drain_steps("draining"))
     with pytest.raises(errors.CallTimeout, match="still draining"):
         list(client.drained())
+
+
+# ---- events -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def streaming() -> Iterator[Streaming]:
+    with Streaming() as streaming:
+        yield streaming
+
+
+class Streaming:
+    """Answers one request with prepared chunks, and then ends well, breaks off, or hangs."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.request = b""
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        self._listener.close()
+
+    def will(self, *chunks: bytes, then: str = "end") -> None:
+        self._thread = threading.Thread(target=self._serve, args=(chunks, then), daemon=True)
+        self._thread.start()
+
+    def _serve(self, chunks: tuple[bytes, ...], then: str) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            self.request = connection.recv(65536)
+            if then == "nothing":
+                self._over.wait(10)
+                return
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            for chunk in chunks:
+                connection.sendall(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+            if then == "end":
+                connection.sendall(b"0\r\n\r\n")
+            if then == "hang":
+                self._over.wait(10)
+
+
+def test_events_come_in_whatever_pieces(streaming: Streaming) -> None:
+    streaming.will(b": still h", b'ere\n\nid: x-1\ndata: {"id": "x', b'-1"}\n', b"\n")
+    assert list(Client(streaming.address).events()) == [{"id": "x-1"}]
+    assert streaming.request.startswith(b"GET /v1/events?after=0 HTTP/1.1\r\n")
+
+
+def test_events_are_asked_for_from_an_id_and_of_a_kind(streaming: Streaming) -> None:
+    streaming.will()
+    assert list(Client(streaming.address).events(after="x-1", kind="a&", follow=False)) == []
+    assert b"/v1/events?after=x-1&kind=a%26&follow=0 " in streaming.request
+
+
+def test_events_that_break_off_are_no_end(streaming: Streaming) -> None:
+    streaming.will(b'data: {"id": "x-1"}\n\n', then="break")
+    events = Client(streaming.address).events()
+    assert next(events) == {"id": "x-1"}
+    with pytest.raises(errors.PeerUnreachable):
+        next(events)
+
+
+def test_events_of_a_node_that_falls_silent_are_lost(
+    streaming: Streaming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyhorde.client.SILENCE", 0.05)
+    streaming.will(b'data: {"id": "x-1"}\n\n', then="hang")
+    events = Client(streaming.address).events()
+    assert next(events) == {"id": "x-1"}
+    with pytest.raises(errors.PeerUnreachable, match="silent for"):
+        next(events)
+
+
+def test_events_of_a_node_that_does_not_answer_time_out(streaming: Streaming) -> None:
+    streaming.will(then="nothing")
+    with pytest.raises(errors.CallTimeout):
+        next(Client(streaming.address, timeout=0.05).events())
+
+
+def test_events_that_are_refused_come_out_as_the_error(server: Server, client: Client) -> None:
+    server.will((400, failed("BadRequest", "bad_request", "no such parameter")))
+    with pytest.raises(errors.RemoteError, match="no such parameter"):
+        next(client.events())
+    server.will((200, b"data: no json\n\n"), (204, None))
+    for _ in range(2):
+        with pytest.raises(errors.PeerUnreachable):
+            next(client.events())
+
+
+def test_cordons(server: Server, client: Client) -> None:
+    server.will((202, {"name": "b/1"}), (202, {"name": "b"}))
+    server.will((404, failed("NameNotFound", "name_not_found", "...", name="x")))
+    assert client.cordon("b/1") == {"name": "b/1"}
+    assert client.uncordon("b") == {"name": "b"}
+    with pytest.raises(errors.NameNotFound):
+        client.cordon("x")
+    assert [seen[:2] for seen in server.seen] == [
+        ("POST", "/v1/members/b%2F1/cordon"),
+        ("DELETE", "/v1/members/b/cordon"),
+        ("POST", "/v1/members/x/cordon"),
+    ]

@@ -133,16 +133,16 @@ class _Feed:
 
     def _take(self, addresses: frozenset[str]) -> None:
         figures = self.figures
+        figures.refused = self._sieve.refused
+        if addresses != self._known:
+            self._found(self._name, addresses)
+            self._known = addresses
+            figures.addresses = len(addresses)
         if self._well_since is None:
             self._well_since = self._world.now()
         if figures.last_error:
+            figures.last_error = ""
             log.info("discovery_recovered", extra={"fields": {"source": self._name}})
-        figures.last_error = ""
-        figures.refused = self._sieve.refused
-        if addresses != self._known:
-            self._known = addresses
-            figures.addresses = len(addresses)
-            self._found(self._name, addresses)
         self.heard.set()
 
     def _failed(self, error: DiscoveryError, cause: Exception | None = None) -> float:

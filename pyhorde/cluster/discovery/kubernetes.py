@@ -26,9 +26,10 @@ from pyhorde.seam import World
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PAGE: Final = 100
 """Pods on one page of a list."""
-WATCH: Final = 60.0
+WATCH: Final = 120.0
 """Seconds, up to half as many again, after which the server is asked to end a watch. A connection
-that died without a word is given up ``SLACK`` seconds later at the latest."""
+that died without a word is given up ``SLACK`` later at the latest. Lower: that is noticed sooner,
+and every node connects to the server more often."""
 SLACK: Final = 10.0
 PACE: Final = 1.0
 """Least seconds between two watches, however soon the first one ends."""

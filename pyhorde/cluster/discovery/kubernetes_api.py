@@ -152,6 +152,8 @@ class KubernetesApi:
 
     def _unreachable(self, error: Exception) -> DiscoveryError:
         why = str(error) or type(error).__name__
+        if isinstance(error, TimeoutError):  # whose text has the whole query in it
+            why = f"no answer within {TIMEOUT:g} s"
         problem = f"cannot reach the Kubernetes API at {self._access.base}: {why}"
         return DiscoveryError(self._url, problem, "does a NetworkPolicy forbid it?")
 

@@ -80,10 +80,13 @@ class Srv:
         return resolver
 
     async def _resolve(self, resolver: Resolver) -> frozenset[str]:
-        from dns.exception import DNSException  # noqa: PLC0415 - an extra
+        from dns.exception import DNSException, Timeout  # noqa: PLC0415 - an extra
 
         try:
             answer = await resolver.resolve(self._name, "SRV", lifetime=LIFETIME, search=False)
+        except Timeout as error:  # whose text is another one each time
+            problem = f"no answer about {self._name} within {LIFETIME:g} s"
+            raise DiscoveryError(self._url, problem, "is the name server up?") from error
         except (DNSException, OSError) as error:
             problem = f"cannot resolve {self._name}: {error}"
             hint = "is the name spelt right, and does it have SRV records?"

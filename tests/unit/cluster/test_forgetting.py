@@ -373,7 +373,7 @@ def test_a_peer_that_another_one_tells_everything_counts_as_joining():
 
 async def test_who_is_told_everything_by_somebody_else_is_not_waited_for_by_a_flush():
     now = [100.0]
-    world = SimpleNamespace(rng=random.Random(1), now=lambda: now[0])
+    world = SimpleNamespace(rng=random.Random(1), now=lambda: now[0], wall=lambda: 0.0)
     mine = Replica(boot("me"))
     cluster = Cluster(NodeConfig(name="me"), world, member("me"), mine, ())  # type: ignore[arg-type]
     cluster._membership.linked(A, now[0])

@@ -81,9 +81,9 @@ def test_the_oldest_id_that_can_be_resumed_is_the_one_before_the_ring():
 
 def test_an_id_of_another_boot_of_the_future_or_of_nobody_starts_with_a_gap():
     book = noted("one")
-    for id in ("deadbeef-1", "cafecafe-2", "cafecafe--1", "cafecafe-1x", "nonsense", "-1"):
-        gap, one = taken(book.follow(id))
-        assert (gap.kind, gap.fields) == ("gap", {"after": id, "count": None})
+    for strange in ("deadbeef-1", "cafecafe-2", "cafecafe--1", "cafecafe-1x", "nonsense", "-1"):
+        gap, one = taken(book.follow(strange))
+        assert (gap.kind, gap.fields) == ("gap", {"after": strange, "count": None})
         assert one.kind == "one"
     assert kinds(journal().follow("deadbeef-1")) == ["gap"]
 

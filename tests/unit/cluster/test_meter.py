@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -37,22 +36,11 @@ def world() -> Watched:
     return Watched()
 
 
-async def look(started: LoopMeter) -> None:
-    """Let the timer fire once, at the world's time."""
-    before = started._timer
-    async with asyncio.timeout(5):
-        while started._timer is before:
-            await asyncio.sleep(0)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    call_later = asyncio.BaseEventLoop.call_later
-
-    def at_once(self: Any, delay: float, *args: Any, **kwargs: Any) -> Any:
-        return call_later(self, 0 if delay == meter.BEAT else delay, *args, **kwargs)
-
-    monkeypatch.setattr(asyncio.BaseEventLoop, "call_later", at_once)
+def look(started: LoopMeter) -> None:
+    """The timer fires, at the world's time."""
+    assert started._timer is not None
+    started._timer.cancel()
+    started._look()
 
 
 async def test_a_blockage_is_told_once_the_loop_runs_again_with_its_whole_length(world: Watched):
@@ -63,10 +51,10 @@ async def test_a_blockage_is_told_once_the_loop_runs_again_with_its_whole_length
     world.blocked(0.6, "the stack")
     assert (told, measured.blockages, measured.last) == ([], 1, Blockage(0.6, "the stack"))
     world.time += 2.0 + meter.BEAT
-    await look(measured)
+    look(measured)
     assert told == [measured.last] == [Blockage(2.0, "the stack")]
     world.time += meter.BEAT
-    await look(measured)
+    look(measured)
     assert len(told) == 1
     measured.close()
     assert world.closed
@@ -77,9 +65,9 @@ async def test_a_pause_that_nobody_explains_does_not_change_what_blocked_last(wo
     measured.start()
     world.blocked(0.6, "the stack")
     world.time += 0.6 + meter.BEAT
-    await look(measured)
+    look(measured)
     world.time += 30.0
-    await look(measured)
+    look(measured)
     assert measured.last is not None and measured.last.seconds == pytest.approx(0.6)
     assert measured.lag == pytest.approx(30.0 - meter.BEAT)
     measured.close()
@@ -89,14 +77,14 @@ async def test_the_longest_lag_is_forgotten_after_two_spans(world: Watched):
     measured = LoopMeter(world)
     measured.start()
     world.time += 1.0 + meter.BEAT
-    await look(measured)
+    look(measured)
     for _ in range(int(2 * meter.SPAN / meter.BEAT) - 8):
         world.time += meter.BEAT
-        await look(measured)
+        look(measured)
     assert measured.lag == pytest.approx(1.0)
     for _ in range(int(meter.SPAN / meter.BEAT)):
         world.time += meter.BEAT
-        await look(measured)
+        look(measured)
     assert measured.lag == 0.0
     assert world.beat() == world.time
     measured.close()

@@ -46,7 +46,7 @@ def test_the_time_falls_with_the_logarithm_of_the_confirmations(
 
 
 def suspicion(*accusers: str, **changes) -> Suspicion:
-    made = Suspicion("boot", 100.0, 100.0, 101.5, **changes)
+    made = Suspicion("boot", 100.0, 100.0, 101.5, 100.0, **changes)
     for accuser in accusers:
         made.add(accuser, evidence=False)
     return made

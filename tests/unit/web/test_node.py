@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -68,3 +69,48 @@ async def test_a_drain_over_http_ends_the_node():
     steps = await ask(lambda: list(Client(node.config.bind).drained()))
     assert steps[-1]["state"] in ("left", "closed", "gone")
     assert await node.wait_closed() is None
+
+
+async def test_events_of_a_real_node_come_and_end_with_it():
+    async with Node(name="a", bind="127.0.0.1:0") as node:
+        client = Client(node.config.bind)
+        kept = await ask(lambda: list(client.events(follow=False)))
+        assert [event["kind"] for event in kept] == ["in_sync"]
+        following = client.events(after=kept[-1]["id"])
+        first = asyncio.ensure_future(ask(next, following))
+        await node.cluster.cordon("a")
+        assert (await first)["kind"] == "cordoned"
+        rest = asyncio.ensure_future(ask(lambda: [event["kind"] for event in following]))
+        await node.drain()
+        assert await rest == ["draining", "member_draining", "drained", "member_left"]
+
+
+async def test_a_member_is_cordoned_over_http():
+    async with Node(name="a", bind="127.0.0.1:0", labels=(("zone", "x"),)) as node:
+        client = Client(node.config.bind)
+        row = await ask(client.cordon, "a")
+        assert (row["name"], row["cordoned"], row["labels"]) == ("a", True, {"zone": "x"})
+        assert (await ask(client.members))[0]["cordoned"]
+        assert not (await ask(client.uncordon, "a"))["cordoned"]
+        with pytest.raises(errors.NameNotFound):
+            await ask(client.cordon, "zebra")
+
+
+async def test_what_blocks_the_event_loop_is_in_the_status_and_in_the_journal():
+    async with Node(name="a", bind="127.0.0.1:0") as node:
+        events = node.cluster.events()
+        block_until_noticed(node)
+        async with asyncio.timeout(10):
+            event = await anext(events)
+        assert event.kind == "loop_blocked"
+        assert "block_until_noticed" in event.fields["stack"]
+        loop = (await ask(Client(node.config.bind).status))["loop"]
+        assert (loop["blockages"], loop["last"]) == (1, dict(event.fields))
+        assert loop["lag_ms"] > 0
+
+
+def block_until_noticed(node: Any) -> None:
+    end = time.monotonic() + 10
+    while not node.cluster_parts.meter.blockages:
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -121,6 +121,8 @@ async def test_streams_are_bounded_and_a_reader_who_goes_makes_room(
     monkeypatch.setattr(streaming, "MAX_STREAMS", 2)
     monkeypatch.setattr(streaming, "LOOK", 0.01)
     readers = [await listen(edge) for _ in range(2)]
+    async with edge.client.get("/metrics") as response:
+        assert "\npyhorde_event_streams 2.0\n" in await response.text()
     refused = await edge.refused("GET", "/v1/events")
     assert (refused["status"], refused["type"], refused["limit"]) == (503, "TooManyStreams", 2)
     readers[0].response.close()

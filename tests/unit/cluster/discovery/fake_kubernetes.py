@@ -35,6 +35,8 @@ class FakeKubernetes:
         self.refusals: list[tuple[str, web.Response]] = []
         self.gone_in_stream = False
         """How a watch from a forgotten version is told so: as an event, else as a status."""
+        self.silent = False
+        """Whether it takes requests and answers none."""
         self.between_pages: Callable[[], None] | None = None
         self._pods: dict[str, Pod] = {}
         self._version = 100
@@ -140,6 +142,8 @@ class FakeKubernetes:
         verb = "watch" if request.query.get("watch") == "true" else "list"
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         self.requests.append((verb, dict(request.query), token))
+        if self.silent:
+            await asyncio.Event().wait()
         if token not in self.tokens:
             return web.json_response(status_of(401, "Unauthorized"), status=401)
         if self.refusals and self.refusals[0][0] == verb:

@@ -192,6 +192,26 @@ async def test_a_plug_in_that_breaks_harms_nobody_else(caplog: pytest.LogCapture
 
 
 @virtual_time
+async def test_a_source_is_closed_before_it_is_watched_again():
+    def cannot(name: str, addresses: frozenset[str]) -> None:
+        told.append(script.closed)
+        if len(told) == 1:
+            raise RuntimeError("not now")
+
+    told: list[int] = []
+    script = forever({"a:1"}, {"a:1"})
+    discovery = Discovery([script], near(), cannot)
+    await discovery.start()
+    assert await discovery.first(1.0)
+    assert "RuntimeError: not now" in discovery.figures["Script-0"].last_error
+    assert script.closed == 1
+    await until(lambda: len(script.began) == 2)
+    assert told == [0, 1], "it is told again what could not be taken"
+    assert discovery.figures["Script-0"].last_error == ""
+    await discovery.aclose()
+
+
+@virtual_time
 async def test_what_is_no_address_is_left_out_and_counted():
     heard = Heard()
     discovery = Discovery([forever({"a:1", "b"}, {"a:1", "b", "c"})], near(), heard)

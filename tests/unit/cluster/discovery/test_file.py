@@ -28,9 +28,12 @@ async def test_a_change_is_seen_also_by_replacing_the_file(tmp_path: Path):
     peers = tmp_path / "peers"
     peers.write_text("a:1\n")
     async with watching(peers) as watcher:
-        await watcher.sees("a:1")
+        await watcher.until(lambda: len(watcher.seen) == 2)
         peers.write_text("a:1\nb:2\n")
         await watcher.sees("a:1", "b:2")
+        await watcher.until(lambda: len(watcher.seen) == 4)
+        os.utime(peers, ns=(1, 1))
+        await watcher.until(lambda: len(watcher.seen) == 6)
         (tmp_path / "new").write_text("c:3\n")
         (tmp_path / "new").rename(peers)
         await watcher.sees("c:3")

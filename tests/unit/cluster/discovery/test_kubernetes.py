@@ -76,7 +76,7 @@ async def test_pods_are_listed_then_watched(api: FakeKubernetes, url: Url):
     assert len(api.asked("list")) == 1
     (query,) = api.asked("watch")
     assert query["labelSelector"] == "app=horde"
-    assert 60 <= int(query["timeoutSeconds"]) <= 90
+    assert 120 <= int(query["timeoutSeconds"]) <= 180
 
 
 async def test_a_terminating_pod_stays_until_it_is_gone(api: FakeKubernetes, url: Url):
@@ -294,6 +294,16 @@ async def test_nobody_at_the_address_is_an_error(api: FakeKubernetes, url: Url):
     async with watching(url(api="http://127.0.0.1:1")) as watcher:
         error = await watcher.fails()
     assert "cannot reach the Kubernetes API at http://127.0.0.1:1" in error.problem
+
+
+async def test_a_server_that_does_not_answer_is_an_error_of_one_text(
+    api: FakeKubernetes, url: Url, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(kubernetes_api, "TIMEOUT", 0.2)
+    api.silent = True
+    async with watching(url()) as watcher:
+        error = await watcher.fails()
+    assert error.problem.endswith("no answer within 0.2 s")
 
 
 @pytest.mark.parametrize("content", [None, "", "two\nlines", "näh"])
