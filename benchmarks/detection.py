@@ -256,26 +256,27 @@ def trial(work: tuple[Callable[..., Result], str, dict[str, Any]]) -> Result:
     return run(seed, **conditions)
 
 
-def run(experiments: Iterable[Experiment], options: argparse.Namespace) -> list[str]:
-    """Print the rows of all experiments; what is missed."""
+def run(
+    experiments: Iterable[Experiment],
+    options: argparse.Namespace,
+    spread: Callable[..., Iterable[Result]],
+) -> list[str]:
+    """Print the rows of all experiments; what is missed. ``spread`` is a kind of ``map``."""
     missed: list[str] = []
-    context = multiprocessing.get_context("fork")
-    with context.Pool(options.jobs, maxtasksperchild=200) as pool:
-        for experiment in experiments:
-            conditions, count = dict(experiment.conditions), experiment.trials
-            if options.quick:
-                count = experiment.quick
-                if "seconds" in conditions and experiment.quick_seconds:
-                    conditions["seconds"] = experiment.quick_seconds
-            if not count or conditions["size"] > options.most:
-                continue
-            seeds = [f"{options.seed}/{experiment.title}/{number}" for number in range(count)]
-            work = [(experiment.trial, seed, conditions) for seed in seeds]
-            each = map(trial, work) if options.jobs == 1 else pool.imap(trial, work)
-            experiment.results = list(each)
-            for line, bad in experiment.rows():
-                print(line, flush=True)
-                missed += [line[:70].rstrip()] if bad else []
+    for experiment in experiments:
+        conditions, count = dict(experiment.conditions), experiment.trials
+        if options.quick:
+            count = experiment.quick
+            if "seconds" in conditions and experiment.quick_seconds:
+                conditions["seconds"] = experiment.quick_seconds
+        if not count or conditions["size"] > options.most:
+            continue
+        seeds = [f"{options.seed}/{experiment.title}/{number}" for number in range(count)]
+        work = [(experiment.trial, seed, conditions) for seed in seeds]
+        experiment.results = list(spread(trial, work))
+        for line, bad in experiment.rows():
+            print(line, flush=True)
+            missed += [line[:70].rstrip()] if bad else []
     return missed
 
 
@@ -291,7 +292,11 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{'':<70} {'':>9} {'unit':<5} {'goal':<12} memberlist")
     began = time.perf_counter()
     experiments = (each for name in options.only.split(",") for each in GROUPS[name]())
-    missed = run(experiments, options)
+    if options.jobs == 1:
+        missed = run(experiments, options, map)
+    else:
+        with multiprocessing.Pool(options.jobs) as pool:
+            missed = run(experiments, options, pool.imap)
     print(f"\nin {time.perf_counter() - began:,.0f} s, {len(missed)} goals missed")
     for what in missed:
         print(f"  {what}")

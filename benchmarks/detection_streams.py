@@ -15,8 +15,8 @@ from typing import Any, Protocol
 RTO = 0.2
 RTO_MAX = 120.0
 """The longest pause; with Linux 6.15 and later a node makes it 2 seconds."""
-LINEAR = 0
-"""So many pauses do not double; 6 where ``TCP_THIN_LINEAR_TIMEOUTS`` is set."""
+LINEAR = 6
+"""So many pauses do not double: ``TCP_THIN_LINEAR_TIMEOUTS``."""
 DEAF_AFTER = 8.0
 """A node breaks a stream that repeats itself and has heard nothing for so many seconds."""
 

@@ -25,7 +25,6 @@ from typing import Any
 
 from detection_streams import RTO, Stream
 
-from pyhorde.cluster.cluster import HOST_LIVES
 from pyhorde.cluster.dialing import FORMER_FACTOR
 from pyhorde.cluster.effects import Changed, Effect, Redial, Send
 from pyhorde.cluster.member import Member, Status
@@ -256,8 +255,8 @@ class World:
     def _say_whose_host_lives(self, node: Node) -> None:
         for boot in node.core.suspects:
             stream = node.streams.get(boot)
-            if stream is not None and stream.silence() < HOST_LIVES:
-                self._event(node, node.core.host_lives, boot, self.now)
+            if stream is not None:
+                self._event(node, node.core.host_lives, boot, stream.silence(), self.now)
 
     def _changed(self, node: Node, change: Changed) -> None:
         before, after = change.before, change.after

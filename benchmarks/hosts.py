@@ -302,7 +302,7 @@ async def harmless(made: Cluster, table: Table, what: str, begin: Callable[[], N
 
 async def restart(made: Cluster, table: Table, given: argparse.Namespace) -> None:
     """kill -9, and the same name is started again at once."""
-    accepted, lost = [], 0
+    listening, accepted, lost = [], [], 0
     for _ in range(given.restarts):
         victim = made.rng.choice(made.horde.names)
         node = made.horde.nodes[victim]
@@ -312,12 +312,22 @@ async def restart(made: Cluster, table: Table, given: argparse.Namespace) -> Non
         await asyncio.sleep(RESTART)
         began = time.monotonic()
         await node.boot()
+        await made.until(partial(not_listening, made, victim), f"{victim} listens")
+        listening.append(time.monotonic() - began)
         await made.until(partial(not_accepted, made, victim, former), f"{victim} is let in")
         accepted.append(time.monotonic() - began)
         await made.settled()
         lost += len(set(NAMES) - (await made.truth.homes()).keys())
+    joining = [all_of - start for start, all_of in zip(listening, accepted, strict=True)]
     table.spread("restarted 0.2 s after kill -9: let in and ready after", accepted, 2.0, 2.0)
+    table.spread("of that from when it listens", joining)
     table.row(f"{given.restarts} restarts: names lost", lost, "", 0)
+
+
+async def not_listening(made: Cluster, name: str) -> str:
+    """Whether this node does not answer yet: Python is still starting."""
+    status, why = await made.horde.ask(name, "GET", "/healthz")
+    return "" if status == 200 else str(why)
 
 
 async def not_accepted(made: Cluster, name: str, former: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from pyhorde.errors import ConfigError
 
@@ -273,7 +273,7 @@ class NodeConfig:
         return replace(self, bind=address, advertise=self.advertise or address)
 
 
-def _check_labels(labels: tuple[tuple[str, str], ...]) -> None:
+def _check_labels(labels: Any) -> None:
     pairs = isinstance(labels, tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in labels)
     if not pairs or not all(isinstance(text, str) for pair in labels for text in pair):
         raise ConfigError("labels", "must be pairs of texts", 'for example (("zone", "eu-1"),)')

@@ -34,8 +34,6 @@ from pyhorde.seam import World
 
 log = logging.getLogger("pyhorde.cluster")
 
-HOST_LIVES: Final = 1.5
-"""Something sent to a machine that was confirmed within so many seconds shows that it lives."""
 JOINING: Final = 0.2
 """While it joins, a node looks this often, in seconds, whether it knows what the cluster knows."""
 
@@ -53,7 +51,8 @@ class Cluster:
     ) -> None:
         self._config = config
         self._world = world
-        self._membership = Membership(me, config.membership, world.rng)
+        self.detector = Membership(me, config.membership, world.rng)
+        """Who is there; others only read it."""
         self._replication = Replication(replica, config.replication, world.rng)
         self._routes: dict[type[Any], Callable[[str, Any], None]] = {}
         self._routes.update((kind, self._on_membership) for kind in MEMBERSHIP_MESSAGES)
@@ -96,20 +95,15 @@ class Cluster:
     @property
     def view(self) -> View:
         """The members as they are believed to be now."""
-        return self._membership.view
-
-    @property
-    def detector(self) -> Membership:
-        """The machine that knows who is there; to be read only."""
-        return self._membership
+        return self.detector.view
 
     def vitals(self, boot: str) -> Vitals | None:
         """What this boot last said of itself in passing."""
-        return self._membership.vitals(boot)
+        return self.detector.vitals(boot)
 
     def age(self, name: str) -> float:
         """For how many seconds this member has been what it is now."""
-        return self._membership.roster.age(name, self._world.now())
+        return self.detector.roster.age(name, self._world.now())
 
     @property
     def replication_statistics(self) -> replication.Statistics:
@@ -142,7 +136,7 @@ class Cluster:
 
     def announce(self, **changes: Any) -> None:
         """Change the own member record (``draining``, ``types``) and tell everyone."""
-        self._run(self._membership.announce(self._world.now(), **changes))
+        self._run(self.detector.announce(self._world.now(), **changes))
 
     async def start(self) -> None:
         """Begin to dial, probe and replicate. The node listens already."""
@@ -159,11 +153,11 @@ class Cluster:
                 secret=config.secret,
             )
             await self.meeting.discover(config.discovery, around, config.membership.join_timeout)
-        self._run(self._membership.start(self._started, packets=packets))
+        self._run(self.detector.start(self._started, packets=packets))
 
     async def leave(self) -> None:
         """Tell everyone that this node goes, and see that it was sent."""
-        self._run(self._membership.leave(self._world.now()))
+        self._run(self.detector.leave(self._world.now()))
         await self.links.flush(1.0)
 
     async def aclose(self) -> None:
@@ -235,7 +229,7 @@ class Cluster:
         """A link is up."""
         now = self._world.now()
         self.journal.linked(member)
-        self._run(self._membership.linked(member, now))
+        self._run(self.detector.linked(member, now))
         self._run(self._replication.linked(member.boot, now))
         self._waiting.all()
 
@@ -247,7 +241,7 @@ class Cluster:
             log.info("link_lost", extra={"fields": fields})
             self.journal.unlinked(member, fields["reason"])
         self._replication.unlinked(boot)
-        self._run(self._membership.unlinked(boot, self._world.now()))
+        self._run(self.detector.unlinked(boot, self._world.now()))
         for callback in self.on_lost:
             callback(boot)
         self._waiting.all()
@@ -260,6 +254,10 @@ class Cluster:
     def settled(self) -> bool:
         """Whether this node is in sync."""
         return self.in_sync
+
+    def ask(self, boot: str) -> None:
+        """Have this boot give a sign of life."""
+        self._run(self.detector.ask(boot))
 
     def on_name_refused(self, holder: Member, *, settled: bool) -> None:
         """Somebody does not let this node in because ``holder`` has its name.
@@ -275,7 +273,7 @@ class Cluster:
             self._yield_name(guest)
 
     def _on_membership(self, boot: str, message: Any) -> None:
-        self._run(self._membership.received(boot, message, self._world.now()))
+        self._run(self.detector.received(boot, message, self._world.now()))
 
     def _on_reached(self, boot: str, message: Reached) -> None:
         self.meeting.heard(boot, message)
@@ -284,10 +282,10 @@ class Cluster:
     def _on_packet(self, boot: str, message: Any) -> None:
         if not self.closed:
             now = self._world.now()
-            self._run(self._membership.received(boot, message, now, packet=True))
+            self._run(self.detector.received(boot, message, now, packet=True))
 
     def _on_refused(self, boot: str) -> None:
-        self._run(self._membership.refused(boot, self._world.now()))
+        self._run(self.detector.refused(boot, self._world.now()))
 
     def _on_replication(self, boot: str, message: Any) -> None:
         now, wall = self._world.now(), self._world.wall()
@@ -321,7 +319,7 @@ class Cluster:
                     self._settle()
                     self._waiting.all()
                 case Repairs(boot, what):
-                    fields = {"member": self._membership.roster.name_of(boot), "what": what}
+                    fields = {"member": self.detector.roster.name_of(boot), "what": what}
                     log.error("audit_failed", extra={"fields": {**fields, "next": "repairing"}})
 
     def _send(self, effect: Send) -> None:
@@ -366,7 +364,7 @@ class Cluster:
     def _arm(self) -> None:
         if self.closed or not self._started:
             return
-        deadline = min(self._membership.next_deadline(), self._replication.next_deadline())
+        deadline = min(self.detector.next_deadline(), self._replication.next_deadline())
         dial = self.meeting.next_deadline()
         if dial is not None:
             deadline = min(deadline, dial)
@@ -385,7 +383,7 @@ class Cluster:
         now = self._ticked = self._world.now()
         self.meeting.dial_due(now)
         effects: list[membership.Effect] = []
-        if now >= self._membership.next_deadline():
+        if now >= self.detector.next_deadline():
             effects = self._judge(now)
             self._carry_out(effects)
         self._carry_out(self._replication.tick(now, self._company(effects)))
@@ -396,13 +394,13 @@ class Cluster:
         self._arm()
 
     def _judge(self, now: float) -> list[membership.Effect]:
-        self._membership.describe(self.load(), self.meter.lag)
+        self.detector.describe(self.load(), self.meter.lag)
         effects: list[membership.Effect] = []
-        for boot in self._membership.suspects:
+        for boot in self.detector.suspects:
             silence = self.links.host_silence(boot)
-            if silence is not None and silence < HOST_LIVES:
-                effects += self._membership.host_lives(boot, now)
-        return effects + self._membership.tick(now)
+            if silence is not None:
+                effects += self.detector.host_lives(boot, silence, now)
+        return effects + self.detector.tick(now)
 
     def _forget(self, now: float) -> None:
         """Let replication forget what everyone has seen who may still have to say something."""
@@ -411,7 +409,7 @@ class Cluster:
         linked = self.links.boots
         holding = [m.boot for m in self.view.others if patient or m.boot in linked]
         for member in self.view.members:
-            absence = self._membership.roster.absence(member.name, now)
+            absence = self.detector.roster.absence(member.name, now)
             if member.status is Status.DEAD and absence < config.remember_deletions and patient:
                 holding.append(member.boot)
         self._carry_out(self._replication.forget(holding))
@@ -427,8 +425,8 @@ class Cluster:
 
         It does once a peer that does has told it all; or when all possible peers, of which it or
         somebody it met was told, are linked and have told all; or when those that answered have,
-        and the others do not answer for long enough. A node that nobody answers serves alone; its
-        peers are dialled for ever.
+        and the others do not answer for long enough. A node that nobody answers serves alone, but
+        not one whose name somebody has; its peers are dialled for ever.
         """
         if self.in_sync:
             return
@@ -438,7 +436,7 @@ class Cluster:
         met, missing = self.meeting.all_met(), self.meeting.missing()
         waited = self._world.now() - self._started >= self._config.membership.join_timeout
         tried = self.meeting.all_tried()
-        if by_settled or met or (waited and tried):
+        if by_settled or met or (waited and tried and not self.meeting.shut_out):
             self.in_sync = self._replication.settled = True
             present = len(self.view.present)
             fields = {"members": present, "unreachable": ",".join(missing)}

@@ -27,6 +27,8 @@ from pyhorde.seam import Stream, World
 log = logging.getLogger("pyhorde.links")
 
 KEPT_ENCODED: Final = 8
+PROOF_OF_LIFE: Final = 1.0
+"""Seconds for the holder of a name to answer, before whoever wants the name is told to stop."""
 FRAME_TARGET: Final = 64 * 1024
 """Messages are joined to one frame up to about this many bytes."""
 QUEUE_BYTES: Final = 64 * 1024 * 1024
@@ -49,6 +51,8 @@ class LinkEvents(Protocol):
 
     @property
     def settled(self) -> bool: ...
+
+    def ask(self, boot: str) -> None: ...
 
     def on_name_refused(self, holder: Member, *, settled: bool) -> None: ...
 
@@ -80,6 +84,8 @@ class Link:
         """What the writer waits for while there is nothing to send."""
         self.tasks: list[asyncio.Task[None]] = []
         self.dropped = False
+        self.frames = 0
+        """How many have come from there."""
 
     @property
     def waiting(self) -> int:
@@ -265,7 +271,8 @@ class Links:
         if refusal is not None:
             if refusal.why == "name" and guest.name == view.me.name:
                 self._events.on_name_contested(guest)
-            refusal = replace(refusal, settled=self._events.settled)
+            settled = self._events.settled and await self._is_there(refusal)
+            refusal = replace(refusal, settled=settled)
             fields = {"from": guest.name, "address": guest.address, "detail": refusal.detail}
             await self._refuse(stream, refusal, fields)
             return None
@@ -305,6 +312,21 @@ class Links:
             log.warning("handshake_refused", extra={"fields": fields})
         await stream.send(HANDSHAKE.encode(refusal))
         await self._linger(stream)
+
+    async def _is_there(self, refusal: Refusal) -> bool:
+        """Whether the holder of the name shows that it lives: it may be gone without a trace.
+
+        A newcomer that is told so stops; one that is not comes again.
+        """
+        holder = _member(refusal.holder) if refusal.holder is not None else None
+        link = self._links.get(holder.boot) if holder is not None else None
+        if holder is None or link is None:
+            return True
+        heard, deadline = link.frames, self._world.now() + PROOF_OF_LIFE
+        self._events.ask(holder.boot)
+        while link.frames == heard and self._world.now() < deadline and not link.dropped:
+            await asyncio.sleep(0.02)
+        return link.frames != heard
 
     def _refused(self, refusal: Refusal) -> None:
         if refusal.why == "name" and refusal.holder is not None:
@@ -349,6 +371,7 @@ class Links:
         try:
             while True:
                 frame = await link.stream.receive()
+                link.frames += 1
                 self.statistics.received_bytes += len(frame)
                 messages = list(self._wire.decode(frame))
                 for message in messages:

@@ -44,6 +44,8 @@ class Meeting:
         self.discovery: Discovery | None = None
         self._looking = False
         """Whether discovery has not said anything yet."""
+        self._shut_out: set[str] = set()
+        """Addresses where somebody else counts as the node of this name."""
         self._said: dict[str, bool] = {}
         self._heard: dict[str, bool] = {}
         """``Reached`` as last said to each link, and as last heard from it."""
@@ -86,6 +88,12 @@ class Meeting:
         """Whether each of them has been dialled at least once."""
         return not self._looking and self._dialer.all_seeds_tried(self._view().me.address)
 
+    @property
+    def shut_out(self) -> bool:
+        """Whether a cluster is there that does not let this node in as long as it knows another
+        one of its name."""
+        return bool(self._shut_out)
+
     def heard(self, boot: str, message: Reached) -> None:
         """What another one that joins says of those that it was told of."""
         self._heard[boot] = message.all
@@ -120,11 +128,16 @@ class Meeting:
                 self._dialer.reached(target.address, view.me.name)
             else:
                 self._failed(target, error)
+            self._shut_out.discard(target.address)
+            if error.why == "name":
+                self._shut_out.add(target.address)
         except ClusterError as error:
+            self._shut_out.discard(target.address)
             self._failed(target, error)
             if isinstance(error, DialRefused) and target.boot is not None:
                 self._on_refused(target.boot)
         else:
+            self._shut_out.discard(target.address)
             self._dialer.reached(target.address, member.name)
             if target.boot is not None and target.boot != member.boot:
                 self._on_refused(target.boot)

@@ -50,8 +50,7 @@ from pyhorde.seam import Rng
 __all__ = ["Changed", "Effect", "Membership", "Redial", "Send", "YieldName"]
 
 TABLE_EVERY: Final = 20.0
-"""Probe intervals between two exchanges of whole tables with a random member, in a small cluster;
-in a large one so many more that it costs no more."""
+"""Probe intervals between two exchanges of whole tables; in a large cluster they are longer."""
 SMALL: Final = 10
 BEAT: Final = 0.2
 """Longest pause between two ticks, seconds, while a probe or a suspicion runs: how a node notices
@@ -108,15 +107,14 @@ class Membership:
         return [suspicion.boot for suspicion in self._suspicions]
 
     @property
-    def _judges(self) -> bool:
-        """Whether somebody's silence would be held against them now."""
+    def _judges(self) -> bool:  # whether somebody's silence would be held against them now
         return self._prober.is_probing or bool(self._suspicions)
 
     def validate(self) -> None:
         """Check what must always hold; tests call it after every event."""
         self.roster.validate()
         suspects = {m.boot for m in self.view.members if m.status in DOUBTED}
-        assert suspects == {suspicion.boot for suspicion in self._suspicions}
+        assert suspects == set(self.suspects)
         assert self.me.status in (Status.ALIVE, Status.LEFT)
 
     # ---- events ---------------------------------------------------------------------------------
@@ -152,17 +150,20 @@ class Membership:
         """Dialling this member's address was refused, or somebody else answered there."""
         self._notice_stall(now)
         if self.view.is_present(boot) and boot not in self._outbox.links | {self.me.boot}:
-            accusation = Update(self.view.by_boot[boot], self.me.name, evidence=True)
-            self._suspect(accusation, now, tell=True)
+            suspect = self.view.by_boot[boot].at(Status.SUSPECT)
+            self._suspect(Update(suspect, self.me.name, evidence=True), now, tell=True)
         return self._outbox.drain()
 
-    def host_lives(self, boot: str, now: float) -> list[Effect]:
-        """The machine of this suspect confirms what is sent to it, and its node says nothing."""
+    def ask(self, boot: str) -> list[Effect]:
+        """Somebody wants to know now whether this boot is there."""
+        self._outbox.ping(boot, self._prober.number())
+        return self._outbox.drain()
+
+    def host_lives(self, boot: str, silence: float, now: float) -> list[Effect]:
+        """``silence`` seconds ago the machine of this suspect confirmed something sent to it."""
         suspicion = self._suspicions.get(boot)
-        if suspicion is not None:
-            suspicion.host_seen = now
-            asked = now - suspicion.asked >= self.config.probe_timeout
-            if asked and not suspicion.stalled and self.health.fit:
+        if suspicion is not None and suspicion.confirmed_at(now - silence) and self.health.fit:
+            if not suspicion.stalled and now - suspicion.asked >= self.config.probe_timeout:
                 accusation = Update(self.view.by_boot[boot].at(Status.STALLED), self.me.name)
                 self._suspect(accusation, now, tell=True)
         return self._outbox.drain()
@@ -274,7 +275,8 @@ class Membership:
         alone = self._signs.latest < probe.began
         for member in self.view.others:
             if member.boot == probe.boot or (alone and member.status is Status.ALIVE):
-                self._suspect(Update(member, self.me.name), now, tell=not alone)
+                accusation = Update(member.at(Status.SUSPECT), self.me.name)
+                self._suspect(accusation, now, tell=not alone)
         suspicion = self._suspicions.get(probe.boot)
         if suspicion is not None:
             suspicion.asked = min(suspicion.asked, probe.overdue)
@@ -316,11 +318,11 @@ class Membership:
         suspicion.add(accuser, evidence=evidence)
         if accusation.member.status is Status.STALLED:
             suspicion.vouched_for(accuser, self.me.name)
-        suspect = accusation.member.at(Status.STALLED if suspicion.stalled else Status.SUSPECT)
+        believed = accusation.member.at(Status.STALLED if suspicion.stalled else Status.SUSPECT)
         cause = "its machine lives, it does not answer" if suspicion.stalled else "no answer"
         cause = "connection refused" if evidence else cause
-        self._store(suspect, f"{cause}, says {accuser}" if accuser else "it is suspected", now)
-        self._outbox.spread(replace(accusation, member=suspect), tell=tell)
+        self._store(believed, f"{cause}, says {accuser}" if accuser else "it is suspected", now)
+        self._outbox.spread(accusation, tell=tell)
         if evidence:
             self._weigh_evidence(now)
 
@@ -336,7 +338,8 @@ class Membership:
             suspicion.next_probe = now + self.config.probe_timeout
             self._outbox.ping(suspicion.boot, self._prober.number())
         if self.health.fit and suspicion.may_confirm(self.me.name, size, self.config, now):
-            suspect = self.view.by_boot[suspicion.boot]
+            # Silence alone: who says stalled has seen for itself that the machine lives.
+            suspect = self.view.by_boot[suspicion.boot].at(Status.SUSPECT)
             self._suspect(Update(suspect, self.me.name), now, tell=True)
         if suspicion.stalled:
             suspicion.vouched = any(map(self._is_there, suspicion.vouchers))

@@ -36,6 +36,10 @@ RETRY_MILLISECONDS: Final = 1_000
 """The longest pause of the kernel between two attempts to get an answer; it takes no less. After 15
 attempts to send the same again it gives up by itself."""
 
+LINEAR: Final = 16
+"""Linux's number for: of a stream with little on its way, the first pauses between two attempts to
+send the same do not double. On a bad network probes would else wait for minutes."""
+
 _IS_LINUX: Final = sys.platform == "linux"
 _RTO_MAX: Final = 44
 """``TCP_RTO_MAX_MS``, which Python does not name yet."""
@@ -73,6 +77,7 @@ def tune(sock: Any) -> bool:
     _set(sock, "TCP_NOTSENT_LOWAT", UNSENT_BYTES)
     if _IS_LINUX:
         _set(sock, _RTO_MAX, RETRY_MILLISECONDS)
+        _set(sock, LINEAR, 1)
     idle = "TCP_KEEPIDLE" if hasattr(socket, "TCP_KEEPIDLE") else "TCP_KEEPALIVE"  # macOS
     asks = [
         _set(sock, idle, KEEPALIVE_IDLE),

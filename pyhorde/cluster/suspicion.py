@@ -91,7 +91,11 @@ class Suspicion:
         if not self.stalled:
             return end
         limit = self.last_sign + config.stall_limit - config.probe_timeout
-        return max(end, limit if self.vouched else min(limit, self.host_seen + HOST_FRESH))
+        if self.host_seen > -math.inf:  # who sees for itself needs nobody's word
+            limit = min(limit, self.host_seen + HOST_FRESH)
+        elif not self.vouched:
+            limit = end
+        return max(end, limit)
 
     def may_confirm(self, name: str, size: int, config: MembershipConfig, now: float) -> bool:
         """Whether the member of this name should confirm now."""
@@ -108,6 +112,16 @@ class Suspicion:
             self.accusers.add(accuser)
             if evidence:
                 self.witnesses.add(accuser)
+
+    def confirmed_at(self, when: float) -> bool:
+        """The suspect's machine confirmed something then; whether that says that it lives now.
+
+        Not if it was before the question that the suspect has not answered.
+        """
+        if when <= self.asked:
+            return False
+        self.host_seen = max(self.host_seen, when)
+        return True
 
     def vouched_for(self, voucher: str, me: str) -> None:
         """Somebody, perhaps this node ``me`` itself, says that the suspect's machine lives."""

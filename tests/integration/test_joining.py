@@ -174,9 +174,7 @@ async def test_nodes_of_different_clusters_refuse_each_other(
     assert (states_in(a), states_in(b)) == ({"a": "alive"}, {"b": "alive"})
     refused = {"from": "127.0.0.1", "detail": RED, "why": "cluster"}
     assert refused in told(caplog, "handshake_refused")
-    assert any(
-        RED in str(f["error"]) for f in told(caplog, "peer_unreachable")
-    )
+    assert any(RED in str(f["error"]) for f in told(caplog, "peer_unreachable"))
     assert a.statistics()["refused_handshakes_total"] >= 1
 
 

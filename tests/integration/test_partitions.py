@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from pyhorde import Indeterminate, Node
 from pyhorde.config import RuntimeConfig
-from tests.integration.clusters import Horde, Wires, name_at, until
+from tests.integration.clusters import QUICK, Horde, Wires, name_at, until
 from tests.integration.processes import Diary
 
 SIDES = ({"a", "b"}, {"c"})
@@ -212,3 +212,27 @@ async def test_a_cut_between_two_nodes_that_a_third_bridges_loses_nobody(torn: T
     assert torn.horde.running() == dict.fromkeys(torn.diaries.values(), 1)
     assert torn.lost("a") == torn.lost("b") == torn.lost("c") == set()
     await torn.healed()
+
+
+async def test_a_successor_of_a_node_that_fell_silent_is_let_in_before_that_counts_as_dead(
+    horde: Horde, caplog: pytest.LogCaptureFixture
+):
+    """A machine lost its power, and its node is started on another one at once: who has the name
+    still counts as alive, and the successor must not take that for the truth and stop."""
+    wires = Wires()
+    slow = replace(QUICK, probe_interval=10.0, probe_timeout=5.0)  # the death is noticed too late
+    for name in ("a", "b", "lost"):
+        await horde.start(name, world=wires.world(name), membership=slow)
+    wires.split({"lost"}, {"a", "b"})
+    lost = horde.nodes.pop("lost")
+    successor = horde.make(
+        "lost", world=wires.world("elsewhere"), peers=[horde.live[0].config.bind]
+    )
+    starting = asyncio.create_task(successor.start())
+    refusals = lambda: [r for r in caplog.records if r.message == "handshake_refused"]  # noqa: E731
+    await until(lambda: len(refusals()) >= 2, "it was refused, and came again")
+    assert not starting.done()
+    assert horde.live[0].view.by_name["lost"].boot == lost.view.me.boot
+    await lost.aclose()  # its connections end, as the kernel would end them
+    await starting
+    assert horde.live[0].view.by_name["lost"].boot == successor.view.me.boot

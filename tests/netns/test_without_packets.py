@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from itertools import permutations
 
 import pytest
 
 from tests.netns.hosts import Hosts
-from tests.netns.nodes import Horde
 from tests.netns.scene import Scene
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -36,9 +34,9 @@ async def test_without_packets_nobody_is_suspected_and_who_is_killed_and_started
     await scene.begin()
     await scene.horde.hold(scene.truth.not_met, "nobody is suspected", UNDISTURBED)
     assert not scene.horde.logs.events("member_suspect")
-    for node, figures in (await packets(scene.horde)).items():
-        assert figures["sent"] > 0, node
-        assert figures["received"] == 0, node
+    for node, packets in (await scene.truth.packets()).items():
+        assert packets["sent"] > 0, node
+        assert packets["received"] == 0, node
 
     name = await scene.truth.busiest()
     homes = await scene.begin()
@@ -53,17 +51,3 @@ async def test_without_packets_nobody_is_suspected_and_who_is_killed_and_started
     scene.note_events("member_dead", name)
     scene.note_events("member_alive", name)
     assert not {e["member"] for e in scene.horde.logs.events("member_dead")} - {name}
-
-
-async def packets(horde: Horde) -> dict[str, dict[str, int]]:
-    """What each node says of its packets, in its status and in its metrics."""
-    told = {}
-    for node in horde.names:
-        status, body = await horde.ask(node, "GET", "/v1/status")
-        assert status == 200
-        told[node] = body["packets"]
-        metrics = await horde.text(node, "/metrics")
-        for what in ("sent", "received"):
-            (counted,) = re.findall(rf"^pyhorde_packets_{what}_total (\S+)$", metrics, re.MULTILINE)
-            assert float(counted) >= told[node][what]
-    return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -33,6 +34,15 @@ class Truth:
         """The node that runs most."""
         ((node, _),) = Counter((await self.homes()).values()).most_common(1)
         return node
+
+    async def packets(self) -> dict[str, dict[str, float]]:
+        """How many packets each node has sent, and received, so far."""
+        counted = re.compile(r"^pyhorde_packets_(\w+)_total (\S+)$", re.MULTILINE)
+        told = {}
+        for node in self._horde.names:
+            found = counted.findall(await self._horde.text(node, "/metrics"))
+            told[node] = {what: float(count) for what, count in found}
+        return told
 
     # ---- complaints --------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from pyhorde.cluster.wire import VERSION
 from pyhorde.config import MembershipConfig
 
 LATENCY = 0.001
+"""As the shell has it: a machine that confirmed something within so many seconds lives."""
 
 
 @dataclass
@@ -35,6 +36,8 @@ class Node:
     stalled_until: float = 0.0
     armed: int = 0
     links: set[str] = field(default_factory=set)
+    confirmed: dict[str, float] = field(default_factory=dict)
+    """When the machine of each linked boot last confirmed something sent over the stream."""
 
     @property
     def me(self) -> Member:
@@ -61,10 +64,19 @@ class Pump:
         self.cut: set[frozenset[str]] = set()
         """Pairs of names between which everything vanishes without a sign."""
         self.loses: Callable[[str, str, Any], bool] = lambda a, b, m: False
+        self.loses_packet: Callable[[str, str, Any], bool] = lambda a, b, m: False
+        self.loses_stream: Callable[[str, str, Any], bool] = lambda a, b, m: False
+        """What is lost of one way only; ``loses`` is asked for both."""
+        self.packets = True
+        """Whether nodes that boot can send packets at all."""
+        self.hosts_speak = False
+        """Whether operating systems say when the other machine confirmed something."""
         self.copies: Callable[[str, str, Any], int] = lambda a, b, m: 1
         self.delay: Callable[[str, str, Any], float] = lambda a, b, m: 0.0
         self.events: list[Event] = []
         self.sent: list[tuple[float, str, str, Any]] = []
+        self.sent_packets: list[tuple[float, str, str, Any]] = []
+        """Those of ``sent`` that went as packets."""
         self.dials: list[tuple[float, str, str]] = []
         self.yielded: list[tuple[str, Member]] = []
         self._queue: list[tuple[float, int, int, Callable[[], None]]] = []
@@ -91,7 +103,7 @@ class Pump:
         self.addresses[name] = address
         self.nodes[name] = self.by_boot[boot] = node
         self.silent.discard(name)
-        self._run(node, node.core.start(self.now))
+        self._run(node, node.core.start(self.now, packets=self.packets))
         return node
 
     def stop(self, name: str) -> None:
@@ -198,8 +210,8 @@ class Pump:
         node.core.validate()
         for effect in effects:
             match effect:
-                case Send(boot, message):
-                    self._transmit(node, boot, message)
+                case Send(boot, message, packet):
+                    self._transmit(node, boot, message, packet)
                 case Changed():
                     self._changed(node, effect)
                 case Redial(member):
@@ -227,23 +239,29 @@ class Pump:
             assert before.identity < after.identity, change
         self.events.append(Event(self.now, node.me.name, change))
 
-    def _transmit(self, node: Node, boot: str, message: Any) -> None:
+    def _transmit(self, node: Node, boot: str, message: Any, packet: bool) -> None:
         peer = self.by_boot.get(boot)
-        if peer is None or boot not in node.links:
+        if peer is None or not (packet or boot in node.links):
             return
         a, b = node.me.name, peer.me.name
         self.sent.append((self.now, a, b, message))
-        if not self.reachable(a, b) or self.loses(a, b, message):
+        if packet:
+            self.sent_packets.append(self.sent[-1])
+        loses = self.loses_packet if packet else self.loses_stream
+        if not self.reachable(a, b) or self.loses(a, b, message) or loses(a, b, message):
             return
+        if not packet:
+            node.confirmed[boot] = self.now
         for _ in range(self.copies(a, b, message)):
             delay = LATENCY + self.delay(a, b, message)
-            self._later(delay, self._deliver, peer, node.me.boot, message)
+            self._later(delay, self._deliver, peer, node.me.boot, message, packet)
 
-    def _deliver(self, node: Node, sender: str, message: Any) -> None:
-        if self._asleep(node, self._deliver, node, sender, message) or not node.listening:
+    def _deliver(self, node: Node, sender: str, message: Any, packet: bool) -> None:
+        if self._asleep(node, self._deliver, node, sender, message, packet) or not node.listening:
             return
-        if sender in node.links:
-            self._run(node, node.core.received(sender, message, self.now))
+        knows = node.core.view.by_boot if packet else node.links
+        if sender in knows:
+            self._run(node, node.core.received(sender, message, self.now, packet=packet))
 
     def _unlink(self, node: Node, boot: str) -> None:
         if self._asleep(node, self._unlink, node, boot) or not node.listening:
@@ -269,8 +287,14 @@ class Pump:
         for target in node.dialer.due(node.core.view, node.links, self.now):
             self.dials.append((self.now, node.me.name, target.address))
             self._later(LATENCY, self._dial, node, target)
-        effects = node.core.tick(self.now) if self.now >= node.core.next_deadline() else []
-        self._run(node, effects)
+        if self.now < node.core.next_deadline():
+            self._arm(node)
+            return
+        for boot in node.core.suspects if self.hosts_speak else ():
+            if boot in node.links:
+                silence = self.now - node.confirmed[boot]
+                self._run(node, node.core.host_lives(boot, silence, self.now))
+        self._run(node, node.core.tick(self.now))
 
     def _dial(self, node: Node, target: Target) -> None:
         if not node.listening:
@@ -319,8 +343,9 @@ class Pump:
     def link(self, a: Node, b: Node) -> None:
         """Both ends of a link are up; each has the other's record as it is now."""
         records = a.me, b.me
-        a.links.add(records[1].boot)
-        b.links.add(records[0].boot)
+        for node, boot in ((a, records[1].boot), (b, records[0].boot)):
+            node.links.add(boot)
+            node.confirmed[boot] = self.now
         a.ever_linked = b.ever_linked = True
         self._run(a, a.core.linked(records[1], self.now))
         if b.listening:
@@ -335,6 +360,7 @@ def mesh(names: str, config: MembershipConfig | None = None, seed: int = 0) -> P
     pump.run(2.0)
     pump.events.clear()
     pump.sent.clear()
+    pump.sent_packets.clear()
     return pump
 
 

@@ -202,3 +202,81 @@ def test_seeds_that_are_not_known_to_be_linked_are_named():
     one.reached("alias:1", "a")
     assert one.unlinked_seeds(members, {"a"}) == ["b:1"]
     assert one.unlinked_seeds(members, set()) == ["a:1", "alias:1", "b:1"]
+
+
+# ---- what discovery finds -----------------------------------------------------------------------
+
+
+def addresses(targets: list[Target]) -> list[str]:
+    return sorted(target.address for target in targets)
+
+
+def test_what_a_source_finds_is_dialled_besides_the_configured_peers():
+    one = dialer("seed:1")
+    one.found("dns://x", {"x:1", "y:1"})
+    assert one.seeds == ("seed:1", "x:1", "y:1")
+    assert addresses(one.due(view(), set(), 100.0)) == ["seed:1", "x:1", "y:1"]
+
+
+def test_a_find_is_noticed_though_nothing_else_changed():
+    """The view and the links are the same objects as when the last plan was made."""
+    one, members, linked = dialer("seed:1"), view(), set[str]()
+    one.due(members, linked, 100.0)
+    assert one.next_deadline(members, linked) is None
+    one.found("dns://x", ["x:1"])
+    assert one.next_deadline(members, linked) == 0.0
+    assert addresses(one.due(members, linked, 100.0)) == ["x:1"]
+
+
+def test_what_a_source_does_not_know_any_more_is_not_dialled_any_more():
+    one = dialer("seed:1")
+    one.found("dns://x", ["x:1", "y:1"])
+    one.due(view(), set(), 100.0)
+    for address in ("seed:1", "x:1", "y:1"):
+        one.failed(address, "refused", view(), 100.0)
+    one.found("dns://x", ["y:1"])
+    assert one.seeds == ("seed:1", "y:1")
+    assert addresses(one.due(view(), set(), 999.0)) == ["seed:1", "y:1"]
+    assert set(one._attempts) == {"seed:1", "y:1"}
+
+
+def test_a_source_takes_nothing_away_from_another_or_from_the_configured_peers():
+    one = dialer("seed:1")
+    one.found("dns://x", ["x:1", "seed:1"])
+    one.found("file://y", ["x:1"])
+    assert one.seeds == ("seed:1", "x:1")
+    one.found("dns://x", [])
+    assert one.seeds == ("seed:1", "x:1")
+    one.found("file://y", [])
+    assert one.seeds == ("seed:1",)
+
+
+def test_the_order_in_which_a_source_names_them_does_not_matter():
+    one, other = dialer(), dialer()
+    one.found("dns://x", ["b:1", "a:1"])
+    other.found("dns://x", ["a:1", "b:1"])
+    assert one.seeds == other.seeds == ("a:1", "b:1")
+
+
+def test_joining_waits_for_what_was_found_as_for_configured_peers():
+    one = dialer()
+    assert one.all_seeds_tried("me:1")
+    one.found("dns://x", ["me:1", "x:1"])
+    assert not one.all_seeds_tried("me:1")
+    assert one.unlinked_seeds(view(), set()) == ["x:1"]
+    one.failed("x:1", "refused", view(), 100.0)
+    assert one.all_seeds_tried("me:1")
+    one.found("dns://x", ["x:1", "y:1"])
+    assert not one.all_seeds_tried("me:1")
+
+
+def test_what_was_found_again_keeps_its_pause():
+    """Who is found anew every second must not be dialled anew every second."""
+    one = dialer()
+    one.found("dns://x", ["x:1"])
+    one.due(view(), set(), 100.0)
+    for _ in range(6):
+        one.failed("x:1", "refused", view(), 100.0)
+    one.found("dns://x", ["x:1"])
+    assert one.due(view(), set(), 101.0) == []
+    assert addresses(one.due(view(), set(), 103.0)) == ["x:1"]

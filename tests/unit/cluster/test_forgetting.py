@@ -286,10 +286,10 @@ def who_holds(*others: Member, absent_for: float, deletions: int = 3) -> list[st
     world = SimpleNamespace(rng=random.Random(1), now=lambda: 0.0, wall=lambda: 0.0)
     cluster = Cluster(config, world, member("me"), Replica(boot("me")), ())  # type: ignore[arg-type]
     for other in others:
-        cluster._membership.linked(other.at(Status.ALIVE), 100.0)
+        cluster.detector.linked(other.at(Status.ALIVE), 100.0)
     for other in others:
         gossip = Gossip([Update(other).to_wire()])
-        cluster._membership.received(boot("x"), gossip, 100.0)
+        cluster.detector.received(boot("x"), gossip, 100.0)
     cluster.links._links = {boot("a"): None}  # type: ignore[dict-item]
     told = cluster._replication = Told(deletions)  # type: ignore[assignment]
     cluster._forget(100.0 + absent_for)
@@ -376,7 +376,7 @@ async def test_who_is_told_everything_by_somebody_else_is_not_waited_for_by_a_fl
     world = SimpleNamespace(rng=random.Random(1), now=lambda: now[0], wall=lambda: 0.0)
     mine = Replica(boot("me"))
     cluster = Cluster(NodeConfig(name="me"), world, member("me"), mine, ())  # type: ignore[arg-type]
-    cluster._membership.linked(A, now[0])
+    cluster.detector.linked(A, now[0])
     cluster._replication.linked(boot("a"), now[0])
     mine.add("k", None)
     with pytest.raises(NotReplicated):

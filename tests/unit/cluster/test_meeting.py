@@ -1,0 +1,303 @@
+"""How a node meets others: what dials are evidence of, and when everybody has been met."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pyhorde.cluster.dialing import Dialer
+from pyhorde.cluster.discovery import Surroundings
+from pyhorde.cluster.meeting import Meeting
+from pyhorde.cluster.member import Member, Status, View
+from pyhorde.cluster.messages import Reached
+from pyhorde.config import MembershipConfig
+from pyhorde.errors import DialRefused, HandshakeRefused, PeerUnreachable
+from tests.unit.runtime.stage import World as StageWorld
+from tests.unit.runtime.stage import turns, until, virtual_time
+
+LAN = MembershipConfig()
+ME = Member(name="me", address="me:1", boot="boot-me", generation=1)
+
+
+def member(name: str, **changes: Any) -> Member:
+    return replace(ME, name=name, address=f"{name}:1", boot=f"boot-{name}", **changes)
+
+
+class FakeLinks:
+    """Links that come and go, and answer dials, as the test says."""
+
+    def __init__(self) -> None:
+        self.boots: set[str] = set()
+        self.sent: list[tuple[str, Any]] = []
+        self.answers: dict[str, Member | Exception] = {}
+        self.dialled: list[str] = []
+
+    def send(self, boot: str, message: Any) -> bool:
+        self.sent.append((boot, message))
+        return True
+
+    async def dial(self, address: str) -> Member:
+        self.dialled.append(address)
+        await asyncio.sleep(0)
+        answer = self.answers.get(address, PeerUnreachable(address, "silence"))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def take(self) -> list[tuple[str, bool]]:
+        """What was said since the last time."""
+        taken, self.sent = self.sent, []
+        return [(boot, message.all) for boot, message in taken]
+
+
+class Around:
+    """A meeting, and all around it."""
+
+    def __init__(self, *seeds: str) -> None:
+        self.links = FakeLinks()
+        self.view = View(ME, (ME,))
+        self.refused: list[str] = []
+        self.dialled = 0
+        self.world = World()
+        dialer = Dialer(seeds, LAN, random.Random(0))
+        links: Any = self.links
+        world: Any = self.world
+        self.meeting = Meeting(dialer, links, world, lambda: self.view, self.refused.append)
+        self.meeting.on_dialled = self._on_dialled
+
+    def _on_dialled(self) -> None:
+        self.dialled += 1
+
+    def know(self, *members: Member, linked: str = "") -> None:
+        self.view = View(ME, tuple(sorted((ME, *members), key=lambda m: m.name)))
+        self.links.boots = {f"boot-{name}" for name in linked}
+
+    async def dial(self) -> None:
+        """Dial whoever is due, until it is over."""
+        self.meeting.dial_due(self.world.now())
+        await turns()
+
+
+class World(StageWorld):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = random.Random(0)
+
+
+# ---- who has met everybody ----------------------------------------------------------------------
+
+
+@virtual_time
+async def test_who_was_told_of_nobody_has_met_everybody():
+    assert Around().meeting.all_met()
+
+
+@virtual_time
+async def test_nobody_is_met_while_one_of_the_peers_is_missing():
+    around = Around("a:1", "b:1")
+    around.know(member("a"), member("b"), linked="a")
+    assert around.meeting.missing() == ["b:1"]
+    assert not around.meeting.all_met()
+    around.know(member("a"), member("b"), linked="ab")
+    assert around.meeting.missing() == []
+
+
+@virtual_time
+async def test_all_are_met_only_when_those_it_met_miss_nobody_either():
+    """Two halves that were told of different peers must not both begin alone."""
+    around = Around("a:1", "b:1")
+    around.know(member("a"), member("b"), linked="ab")
+    assert not around.meeting.all_met()
+    around.meeting.heard("boot-a", Reached(True))
+    assert not around.meeting.all_met()
+    around.meeting.heard("boot-b", Reached(False))
+    assert not around.meeting.all_met()
+    around.meeting.heard("boot-b", Reached(True))
+    assert around.meeting.all_met()
+    around.meeting.heard("boot-a", Reached(False))
+    assert not around.meeting.all_met()
+
+
+@virtual_time
+async def test_it_is_said_once_for_each_change_and_each_link():
+    around = Around("a:1", "b:1")
+    around.know(member("a"), member("b"), linked="a")
+    around.meeting.all_met()
+    assert around.links.take() == [("boot-a", False)]
+    around.meeting.all_met()
+    assert around.links.take() == []
+    around.know(member("a"), member("b"), linked="ab")
+    around.meeting.all_met()
+    assert sorted(around.links.take()) == [("boot-a", True), ("boot-b", True)]
+    for _ in range(3):
+        around.meeting.all_met()
+    assert around.links.take() == []
+
+
+@virtual_time
+async def test_a_new_link_to_the_same_boot_is_told_again_and_has_said_nothing():
+    around = Around("a:1")
+    around.know(member("a"), linked="a")
+    around.meeting.heard("boot-a", Reached(True))
+    assert around.meeting.all_met()
+    around.know(member("a"), linked="")
+    assert not around.meeting.all_met()
+    around.know(member("a"), linked="a")
+    assert not around.meeting.all_met()
+    assert around.links.take() == [("boot-a", True), ("boot-a", True)]
+    around.meeting.heard("boot-a", Reached(True))
+    assert around.meeting.all_met()
+
+
+# ---- discovery ----------------------------------------------------------------------------------
+
+
+class Source:
+    """Finds what the test puts in."""
+
+    def __init__(self) -> None:
+        self.finds: asyncio.Queue[set[str]] = asyncio.Queue()
+
+    async def watch(self) -> AsyncIterator[set[str]]:
+        while True:
+            yield await self.finds.get()
+
+
+async def discovering(patience: float = 5.0) -> tuple[Around, Source]:
+    around, source = Around(), Source()
+    world: Any = around.world
+    surroundings = Surroundings(address=ME.address, world=world, cluster="c", secret=None)
+    await around.meeting.discover([source], surroundings, patience)
+    return around, source
+
+
+@virtual_time
+async def test_while_discovery_has_said_nothing_nobody_knows_who_is_missing():
+    around, source = await discovering()
+    assert not around.meeting.all_met()
+    assert not around.meeting.all_tried()
+    source.finds.put_nowait(set())
+    await until(around.meeting.all_tried)
+    assert around.meeting.all_met()
+    await around.meeting.aclose()
+
+
+@virtual_time
+async def test_what_discovery_finds_is_missing_until_it_is_met():
+    around, source = await discovering()
+    source.finds.put_nowait({"a:1"})
+    await until(around.meeting.missing)
+    assert around.dialled
+    assert around.meeting.missing() == ["a:1"]
+    assert not around.meeting.all_met()
+    around.links.answers["a:1"] = member("a")
+    await around.dial()
+    assert around.links.dialled == ["a:1"]
+    around.know(member("a"), linked="a")
+    around.meeting.heard("boot-a", Reached(True))
+    assert around.meeting.all_met()
+    await around.meeting.aclose()
+
+
+@virtual_time
+async def test_joining_waits_for_discovery_only_so_long():
+    around, _ = await discovering(patience=5.0)
+    began = asyncio.get_running_loop().time()
+    await until(around.meeting.all_tried)
+    assert asyncio.get_running_loop().time() - began == pytest.approx(5.0, abs=0.02)
+    assert around.dialled == 1
+    await around.meeting.aclose()
+
+
+@virtual_time
+async def test_without_any_source_nothing_is_waited_for():
+    around = Around()
+    world: Any = around.world
+    surroundings = Surroundings(address=ME.address, world=world, cluster="c", secret=None)
+    await around.meeting.discover([], surroundings, 60.0)
+    assert around.meeting.all_tried()
+    await around.meeting.aclose()
+    await around.meeting.aclose()
+
+
+# ---- what a dial leads to -----------------------------------------------------------------------
+
+
+@virtual_time
+async def test_a_refusal_is_evidence_against_the_member_that_was_expected_there():
+    around = Around("a:1", "seed:1")
+    around.know(member("a"))
+    around.links.answers = {
+        "a:1": DialRefused("a:1", "refused"),
+        "seed:1": DialRefused("seed:1", "refused"),
+    }
+    await around.dial()
+    assert around.refused == ["boot-a"]
+    assert around.dialled == 2
+
+
+@virtual_time
+async def test_another_boot_at_the_address_is_evidence_too_and_the_same_one_is_none():
+    around = Around()
+    around.know(member("a"), member("b"))
+    around.links.answers = {"a:1": replace(member("a"), boot="new"), "b:1": member("b")}
+    await around.dial()
+    assert around.refused == ["boot-a"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PeerUnreachable("a:1", "timed out"),
+        HandshakeRefused("a:1", "secret", "no"),
+    ],
+    ids=["silence", "a stranger"],
+)
+def test_what_is_no_refusal_is_no_evidence(error: Exception):
+    @virtual_time
+    async def check():
+        around = Around()
+        around.know(member("a"))
+        around.links.answers["a:1"] = error
+        await around.dial()
+        assert around.refused == []
+        assert around.dialled == 1
+        assert around.meeting.next_deadline() is not None
+
+    check()
+
+
+@virtual_time
+async def test_a_peer_that_turns_out_to_be_this_node_is_not_missing():
+    around = Around("alias:1")
+    around.links.answers["alias:1"] = HandshakeRefused("alias:1", "self", "it is this node")
+    await around.dial()
+    assert around.meeting.missing() == []
+    assert around.meeting.all_tried() and around.meeting.all_met()
+
+
+@virtual_time
+async def test_a_failed_dial_is_logged_once_and_about_former_members_not_at_all(
+    caplog: pytest.LogCaptureFixture,
+):
+    around = Around("seed:1")
+    around.know(member("gone", status=Status.DEAD))
+    for _ in range(3):
+        await around.dial()
+        await asyncio.sleep(60.0)
+    assert around.links.dialled.count("gone:1") == 3
+    assert [record.fields["address"] for record in caplog.records] == ["seed:1"]
+
+
+@virtual_time
+async def test_hurry_brings_the_next_dial_forward():
+    around = Around("seed:1")
+    await around.dial()
+    assert around.meeting.next_deadline()
+    around.meeting.hurry("seed:1")
+    assert around.meeting.next_deadline() == 0.0
