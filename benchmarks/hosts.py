@@ -135,6 +135,17 @@ class Cluster:
         alone = partial(self.truth.not_running, NAMES)
         await self.until(alone, "each process runs once")
 
+    async def rested(self) -> None:
+        """Wait until nobody doubts its own health, as after a fault; and a random moment more."""
+
+        async def complaint() -> str:
+            answers = await self.horde.ask_all("/v1/status")
+            scores = {node: body and body["health"] for node, body in answers.items()}
+            return "" if set(scores.values()) == {0} else f"health is {scores}"
+
+        await self.until(complaint, "every node is well")
+        await asyncio.sleep(self.rng.uniform(1, 3))
+
     async def until(self, complaint: Callable[[], Awaitable[str]], what: str) -> None:
         start = time.monotonic()
         while said := await complaint():
@@ -223,9 +234,10 @@ async def silent(made: Cluster, table: Table, given: argparse.Namespace) -> None
     noticed = []
     for _ in range(given.rounds):
         victim = made.rng.choice(made.horde.names)
-        await asyncio.sleep(made.rng.uniform(2, 4))
-        began = made.fault()
+        await made.rested()
+        made.fault()
         made.hosts.silence(victim)
+        began = time.time()
         noticed.append(await made.dead(victim) - began)
         made.hosts.heal()
         await made.settled()
@@ -240,7 +252,7 @@ async def kill(made: Cluster, table: Table, given: argparse.Namespace) -> None:
         victim = await made.truth.busiest()
         moved = [name for name, home in homes.items() if home == victim]
         others = made.others(victim)
-        await asyncio.sleep(made.rng.uniform(2, 4))
+        await made.rested()
         began = made.fault()
         calls = asyncio.gather(*(called_after_kill(made, name, others) for name in moved))
         await made.horde.nodes[victim].kill()

@@ -14,6 +14,7 @@ from typing import Any, Final
 from pyhorde.cluster import membership, replication
 from pyhorde.cluster.dialing import Dialer
 from pyhorde.cluster.discovery import Surroundings
+from pyhorde.cluster.joining import Joining
 from pyhorde.cluster.journal import Journal
 from pyhorde.cluster.links import Links
 from pyhorde.cluster.meeting import Meeting
@@ -24,8 +25,8 @@ from pyhorde.cluster.meter import LoopMeter
 from pyhorde.cluster.packets import Packets
 from pyhorde.cluster.replication import Caught, Learned, Repairs, Replication
 from pyhorde.cluster.sealing import Sealer
-from pyhorde.cluster.vitals import Vitals
 from pyhorde.cluster.waiting import Waiting
+from pyhorde.cluster.wakefulness import Wakefulness
 from pyhorde.cluster.wire import Wire
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Joined, Replica
@@ -34,6 +35,8 @@ from pyhorde.seam import World
 
 log = logging.getLogger("pyhorde.cluster")
 
+CATCH_UP: Final = 2.0
+"""Longest wait, seconds, for what the others know, after this node stood still."""
 JOINING: Final = 0.2
 """While it joins, a node looks this often, in seconds, whether it knows what the cluster knows."""
 
@@ -54,15 +57,22 @@ class Cluster:
         self.detector = Membership(me, config.membership, world.rng)
         """Who is there; others only read it."""
         self._replication = Replication(replica, config.replication, world.rng)
-        self._routes: dict[type[Any], Callable[[str, Any], None]] = {}
-        self._routes.update((kind, self._on_membership) for kind in MEMBERSHIP_MESSAGES)
-        self._routes.update((kind, self._on_replication) for kind in REPLICATION_MESSAGES)
+        self._routes: dict[type[Any], Callable[[str, Any], None]] = {
+            **dict.fromkeys(MEMBERSHIP_MESSAGES, self._on_membership),
+            **dict.fromkeys(REPLICATION_MESSAGES, self._on_replication),
+            Reached: self._on_reached,
+        }
         wire = Wire(MEMBERSHIP_MESSAGES, (Reached,), REPLICATION_MESSAGES, messages)
-        self._routes[Reached] = self._on_reached
         self.links = Links(config, world, wire, self)
         dialer = Dialer(config.peers, config.membership, world.rng)
         self.meeting = Meeting(dialer, self.links, world, lambda: self.view, self._on_refused)
         self.meeting.on_dialled = self._arm
+        self.wakefulness = Wakefulness(
+            world.now,
+            config.replication.sync_interval,
+            lambda since: self.caught_up(since, CATCH_UP),
+        )
+        self._joining = Joining(config.membership.join_timeout)
         self.packets = Packets(
             Sealer(me.boot, config.cluster, config.secret),
             Wire(MEMBERSHIP_MESSAGES),
@@ -96,10 +106,6 @@ class Cluster:
     def view(self) -> View:
         """The members as they are believed to be now."""
         return self.detector.view
-
-    def vitals(self, boot: str) -> Vitals | None:
-        """What this boot last said of itself in passing."""
-        return self.detector.vitals(boot)
 
     def age(self, name: str) -> float:
         """For how many seconds this member has been what it is now."""
@@ -166,6 +172,7 @@ class Cluster:
         if self._timer is not None:
             self._timer.cancel()
         self.meter.close()
+        await self.wakefulness.aclose()
         await self.packets.aclose()
         await self.meeting.aclose()
         await self.links.aclose()
@@ -186,24 +193,25 @@ class Cluster:
     async def replicated(self, seq: int, copies: int | None, timeout: float, what: str) -> None:
         """Wait until ``copies`` other nodes (all present ones: None) have own events to ``seq``.
 
-        With fewer others than ``copies``, all of them are enough. Members that are being told
-        everything by somebody else, because they join, are not waited for. Raises
-        ``NotReplicated``.
+        With fewer others than ``copies``, all of them are enough. Of all, those are not waited for
+        that join, and are told everything by somebody else; and stalled ones, which hear of it
+        before they go on. Raises ``NotReplicated``.
         """
         deadline = self._world.now() + timeout
         while True:
             missing = self.missing(seq)
             others = len(self.view.others)
-            wanted = others - self._joining() if copies is None else min(copies, others)
+            wanted = others - self._excused(seq) if copies is None else min(copies, others)
             if others - len(missing) >= wanted:
                 return
             left = deadline - self._world.now()
             if self.closed or not await self._waiting.for_confirmation(seq, left):
                 raise NotReplicated(what, missing, timeout)
 
-    def _joining(self) -> int:
-        now = self._world.now()
-        return sum(1 for m in self.view.others if self._replication.is_joining(m.boot, now))
+    def _excused(self, seq: int) -> int:
+        now, known = self._world.now(), self._replication
+        silent = [m for m in self.view.others if known.acked(m.boot) < seq]
+        return sum(m.status is Status.STALLED or known.is_joining(m.boot, now) for m in silent)
 
     async def caught_up(self, since: float, timeout: float) -> None:
         """Wait until everything is here that the live members had at ``since``.
@@ -276,7 +284,7 @@ class Cluster:
         self._run(self.detector.received(boot, message, self._world.now()))
 
     def _on_reached(self, boot: str, message: Reached) -> None:
-        self.meeting.heard(boot, message)
+        self._joining.heard(boot, message)
         self._settle()
 
     def _on_packet(self, boot: str, message: Any) -> None:
@@ -380,6 +388,7 @@ class Cluster:
 
     def _tick(self) -> None:
         self._timer = self._armed_for = None
+        self.wakefulness.ran()
         now = self._ticked = self._world.now()
         self.meeting.dial_due(now)
         effects: list[membership.Effect] = []
@@ -421,22 +430,18 @@ class Cluster:
         return [boot for boot in boots if boot in known and known[boot].status is Status.ALIVE]
 
     def _settle(self) -> None:
-        """Find out whether this node knows what the cluster knows.
+        """Find out whether this node knows what the cluster knows; see :class:`Joining`.
 
-        It does once a peer that does has told it all; or when all possible peers, of which it or
-        somebody it met was told, are linked and have told all; or when those that answered have,
-        and the others do not answer for long enough. A node that nobody answers serves alone, but
-        not one whose name somebody has; its peers are dialled for ever.
+        A node that nobody answers serves alone; its peers are dialled for ever.
         """
         if self.in_sync:
             return
-        told, by_settled = self._replication.heard()
-        if not told or (self.view.others and not self.links.boots):
-            return
-        met, missing = self.meeting.all_met(), self.meeting.missing()
-        waited = self._world.now() - self._started >= self._config.membership.join_timeout
-        tried = self.meeting.all_tried()
-        if by_settled or met or (waited and tried and not self.meeting.shut_out):
+        waited = self._world.now() - self._started
+        situation = self.meeting.situation(*self._replication.heard(), waited)
+        for boot, message in self._joining.news(situation):
+            self.links.send(boot, message)
+        if self._joining.is_over(situation):
+            missing = self.meeting.missing()
             self.in_sync = self._replication.settled = True
             present = len(self.view.present)
             fields = {"members": present, "unreachable": ",".join(missing)}

@@ -324,7 +324,9 @@ class Links:
             return True
         heard, deadline = link.frames, self._world.now() + PROOF_OF_LIFE
         self._events.ask(holder.boot)
-        while link.frames == heard and self._world.now() < deadline and not link.dropped:
+        while link.frames == heard and not link.dropped:
+            if self._world.now() >= deadline:
+                break
             await asyncio.sleep(0.02)
         return link.frames != heard
 

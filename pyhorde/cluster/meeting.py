@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 from pyhorde.cluster.dialing import Dialer, Target
 from pyhorde.cluster.discovery import Discovery, Surroundings
+from pyhorde.cluster.joining import Situation
 from pyhorde.cluster.links import Links
 from pyhorde.cluster.member import View
-from pyhorde.cluster.messages import Reached
 from pyhorde.cluster.tasks import Tasks
 from pyhorde.errors import ClusterError, DialRefused, HandshakeRefused
 from pyhorde.seam import World
 
 log = logging.getLogger("pyhorde.cluster")
+
+SHUT_OUT: Final = 10.0
+"""Seconds for which it counts that somebody else has this node's name."""
 
 
 class Meeting:
@@ -42,13 +45,10 @@ class Meeting:
         self.on_dialled: Callable[[], None] = lambda: None
         """Called when a dial is over: the timetable may have changed."""
         self.discovery: Discovery | None = None
-        self._looking = False
+        self.looking = False
         """Whether discovery has not said anything yet."""
-        self._shut_out: set[str] = set()
-        """Addresses where somebody else counts as the node of this name."""
-        self._said: dict[str, bool] = {}
-        self._heard: dict[str, bool] = {}
-        """``Reached`` as last said to each link, and as last heard from it."""
+        self._shut_out: dict[str, float] = {}
+        """Addresses where somebody else counts as the node of this name, and when that was said."""
 
     def next_deadline(self) -> float | None:
         """When ``dial_due`` has something next."""
@@ -71,47 +71,38 @@ class Meeting:
     async def discover(self, sources: Iterable[Any], around: Surroundings, patience: float) -> None:
         """Look for possible peers, for ever; for ``patience`` seconds joining waits for answers."""
         self.discovery = Discovery(sources, around, self.found)
-        self._looking = bool(self.discovery.figures)
+        self.looking = bool(self.discovery.figures)
         await self.discovery.start()
         _ = self._dials.spawn(self._first_look(self.discovery, patience), "first discovery")
 
     async def _first_look(self, discovery: Discovery, patience: float) -> None:
         await discovery.first(patience)
-        self._looking = False
+        self.looking = False
         self.on_dialled()
+
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """Addresses of possible peers: configured, found, or remembered."""
+        return self._dialer.seeds
 
     def missing(self) -> list[str]:
         """Addresses of possible peers that are not known to be linked."""
         return self._dialer.unlinked_seeds(self._view(), self._links.boots)
 
-    def all_tried(self) -> bool:
-        """Whether each of them has been dialled at least once."""
-        return not self._looking and self._dialer.all_seeds_tried(self._view().me.address)
-
-    @property
-    def shut_out(self) -> bool:
-        """Whether a cluster is there that does not let this node in as long as it knows another
-        one of its name."""
-        return bool(self._shut_out)
-
-    def heard(self, boot: str, message: Reached) -> None:
-        """What another one that joins says of those that it was told of."""
-        self._heard[boot] = message.all
-
-    def all_met(self) -> bool:
-        """Whether nobody is missing that this node, or one of those it met, was told of.
-
-        Those it met hear from here whether this node misses anybody.
-        """
-        all_here = not self._looking and not self.missing()
-        boots = self._links.boots
-        self._heard = {boot: said for boot, said in self._heard.items() if boot in boots}
-        self._said = {boot: said for boot, said in self._said.items() if boot in boots}
-        for boot in boots:
-            if self._said.get(boot) is not all_here:
-                self._said[boot] = all_here
-                self._links.send(boot, Reached(all_here))
-        return all_here and all(self._heard.get(boot) for boot in boots)
+    def situation(self, told: bool, by_settled: bool, waited: float) -> Situation:  # noqa: FBT001
+        """How far the start of this node is, after ``waited`` seconds."""
+        view, now = self._view(), self._world.now()
+        return Situation(
+            me=view.me.boot,
+            linked=self._links.boots,
+            others={member.boot for member in view.others},
+            missing=self.looking or bool(self.missing()),
+            tried=not self.looking and self._dialer.all_seeds_tried(view.me.address),
+            waited=waited,
+            told=told,
+            by_settled=by_settled,
+            shut_out=any(now - said < SHUT_OUT for said in self._shut_out.values()),
+        )
 
     async def aclose(self) -> None:
         """Stop dialling and looking. Idempotent."""
@@ -128,16 +119,16 @@ class Meeting:
                 self._dialer.reached(target.address, view.me.name)
             else:
                 self._failed(target, error)
-            self._shut_out.discard(target.address)
+            self._shut_out.pop(target.address, None)
             if error.why == "name":
-                self._shut_out.add(target.address)
+                self._shut_out[target.address] = self._world.now()
         except ClusterError as error:
-            self._shut_out.discard(target.address)
+            self._shut_out.pop(target.address, None)
             self._failed(target, error)
             if isinstance(error, DialRefused) and target.boot is not None:
                 self._on_refused(target.boot)
         else:
-            self._shut_out.discard(target.address)
+            self._shut_out.pop(target.address, None)
             self._dialer.reached(target.address, member.name)
             if target.boot is not None and target.boot != member.boot:
                 self._on_refused(target.boot)

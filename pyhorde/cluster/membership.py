@@ -8,21 +8,11 @@ call ``tick``. This module joins the parts: the table is a :class:`Roster`, the 
 :class:`Prober`, trials are :class:`Suspicions`, the answer to what is said about this node comes
 from its :class:`Identity`, and messages are put together by the :class:`Outbox`.
 
-*Probing.* Each interval one member, in shuffled turn, gets a ``Ping``; without ``Ack`` others are
-asked to ping it; still without one it is *suspect*. A suspect is pinged in every way until it is
-decided, each ping tells it so, and it refutes. An ack carries the answerer's record unless the
-asker has it, so a suspicion ends wherever an ack arrives.
-
-*Evidence.* A lost link is dialled again at once. When the host answers that nobody listens there,
-the suspicion becomes death as soon as one other member says the same, or there is no other. A
-machine that confirms what is sent to its silent node is evidence to the contrary: the node is
-*stalled*, and has longer.
-
-*News.* What a node finds out it tells the linked members at once; what it hears rides on probes.
-``dead`` in a whole table counts as suspicion only, so that the living can speak for themselves.
-
-*Stalls.* When an event comes late, this node itself stood still, and everyone it was about to judge
-is credited with that time. While anybody is being judged it ticks often, to notice.
+*When in doubt, ask.* A suspect is pinged in every way until it is decided; each ping tells it so,
+and it refutes. A refused re-dial is evidence of death; a machine that confirms what is sent to its
+silent node is evidence to the contrary: the node is *stalled*. When an event comes late, this node
+itself stood still, and whom it was about to judge is credited with that time. In prose, with the
+reasons and the times: ``docs/explanation/membership.md``.
 
 Invariants: a member's incarnation never falls; only the member itself raises it; one record per
 name, that of its highest (generation, boot); ``left`` is final for a boot.
@@ -162,10 +152,15 @@ class Membership:
     def host_lives(self, boot: str, silence: float, now: float) -> list[Effect]:
         """``silence`` seconds ago the machine of this suspect confirmed something sent to it."""
         suspicion = self._suspicions.get(boot)
-        if suspicion is not None and suspicion.confirmed_at(now - silence) and self.health.fit:
-            if not suspicion.stalled and now - suspicion.asked >= self.config.probe_timeout:
-                accusation = Update(self.view.by_boot[boot].at(Status.STALLED), self.me.name)
-                self._suspect(accusation, now, tell=True)
+        lives = suspicion is not None and suspicion.confirmed_at(now - silence)
+        if (
+            suspicion is not None
+            and lives
+            and self.health.fit
+            and suspicion.may_stall(now, self.config.probe_timeout)
+        ):
+            accusation = Update(self.view.by_boot[boot].at(Status.STALLED), self.me.name)
+            self._suspect(accusation, now, tell=True)
         return self._outbox.drain()
 
     def received(
@@ -256,7 +251,8 @@ class Membership:
             self._outbox.nack(relay.asker, relay.seq)
         overdue = self._prober.overdue(now)
         if overdue is not None:
-            self._outbox.ask_again(overdue.boot, overdue.seq)
+            if not overdue.streamed:
+                self._outbox.ask_again(overdue.boot, overdue.seq)
             overdue.asked = self._outbox.ask_others(overdue.boot, overdue.seq)
         failed = self._prober.failed(now)
         if failed is not None:
@@ -264,7 +260,7 @@ class Membership:
         probe = self._prober.begin(self.view, now)
         if probe is not None:
             self.statistics.probes += 1
-            self._outbox.probe(probe.boot, probe.seq)
+            probe.streamed = self._outbox.probe(probe.boot, probe.seq)
 
     def _probe_failed(self, probe: Probe, now: float) -> None:
         """Suspect whom it was for; and everybody, when nobody at all was heard since it began.
@@ -277,6 +273,8 @@ class Membership:
             if member.boot == probe.boot or (alone and member.status is Status.ALIVE):
                 accusation = Update(member.at(Status.SUSPECT), self.me.name)
                 self._suspect(accusation, now, tell=not alone)
+        if alone:
+            self._outbox.hush()
         suspicion = self._suspicions.get(probe.boot)
         if suspicion is not None:
             suspicion.asked = min(suspicion.asked, probe.overdue)
@@ -322,7 +320,8 @@ class Membership:
         cause = "its machine lives, it does not answer" if suspicion.stalled else "no answer"
         cause = "connection refused" if evidence else cause
         self._store(believed, f"{cause}, says {accuser}" if accuser else "it is suspected", now)
-        self._outbox.spread(accusation, tell=tell)
+        says_more = evidence or accusation.member.status is believed.status
+        self._outbox.spread(accusation, tell=tell, ride=says_more)
         if evidence:
             self._weigh_evidence(now)
 
@@ -388,7 +387,8 @@ class Membership:
         elif known is not None and known.present and _is_verdict(member, known, self.me):
             self._merge(Update(member.at(Status.SUSPECT), teller), now, "")
         else:
-            self._merge(Update(member), now, f"told by {teller}", sender)
+            voucher = teller if member.status is Status.STALLED else ""
+            self._merge(Update(member, voucher), now, f"told by {teller}", sender)
         known = self.roster.get(member.name)
         if not member.present and known is not None and known.boot == member.boot:
             self.roster.went(member.name, since)

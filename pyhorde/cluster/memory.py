@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from pyhorde.cluster.member import View
+from pyhorde.cluster.member import Status, View
 from pyhorde.config import split_address
 from pyhorde.errors import ConfigError
 from pyhorde.seam import World
@@ -62,13 +62,20 @@ class Memory:
         try:
             self._read(json.loads(raw))
         except (ValueError, ConfigError, RecursionError) as error:
-            aside = self._path.with_suffix(".unreadable")
-            self._path.replace(aside)
-            fields = {"file": str(self._path), "error": str(error), "moved_to": str(aside)}
-            log.warning("memory_unreadable", extra={"fields": fields})
+            self._put_aside(self._path, str(error))
         wall = self._world.wall()
         self._seen = {a: seen for a, seen in self._seen.items() if abs(wall - seen) <= ttl}
         return tuple(self._seen)
+
+    def _put_aside(self, path: Path, problem: str) -> None:
+        aside = path.with_suffix(".unreadable")
+        try:
+            path.replace(aside)
+        except OSError as error:
+            why = f"{path} is unreadable ({problem}), and cannot be put aside: {error.strerror}"
+            raise ConfigError("data_dir", why) from None
+        fields = {"file": str(path), "error": problem, "moved_to": str(aside)}
+        log.warning("memory_unreadable", extra={"fields": fields})
 
     def changed(self) -> None:
         """The members changed: write it down soon."""
@@ -103,7 +110,7 @@ class Memory:
             raise ValueError("it has no peers")
         for address, seen in peers.items():
             split_address(address)
-            if not isinstance(seen, int | float):
+            if not isinstance(seen, int | float) or not abs(seen) < 2**53:
                 raise ValueError(f"it does not say when {address} was seen")
         self.generation, self._seen = generation, peers
 
@@ -113,7 +120,9 @@ class Memory:
         view, wall = self.look(), self._world.wall()
         self.generation = max(self.generation, view.me.generation)
         self._seen.update((member.address, wall) for member in view.others)
-        self._seen.pop(view.me.address, None)
+        gone = {m.address for m in view.members if m.status is Status.LEFT}
+        for address in {view.me.address, *gone - {m.address for m in view.others}}:
+            self._seen.pop(address, None)
         data = {"format": FORMAT, "generation": self.generation, "peers": self._seen}
         fresh = self._path.with_suffix(".new")
         try:

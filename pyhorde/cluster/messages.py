@@ -105,11 +105,15 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """I am joining too, and am (or am not) linked with all possible peers that I was told of."""
+    """I am joining too: how far I am, and a digest of the members that I see.
+
+    See :mod:`pyhorde.cluster.joining`.
+    """
 
     tag: ClassVar[int] = 7
     lane: ClassVar[Lane] = Lane.CONTROL
-    all: bool
+    standing: int
+    members: int
 
 
 MEMBERSHIP_MESSAGES = (Ping, Ack, PingRequest, Gossip, Table, Nack)

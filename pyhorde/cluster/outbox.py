@@ -62,16 +62,24 @@ class Outbox:
         effects, self._effects = self._effects, []
         return effects
 
-    def spread(self, update: Update, *, tell: bool = False) -> None:
-        """Let the update ride on messages to come; ``tell``: this node found it out itself."""
+    def spread(self, update: Update, *, tell: bool = False, ride: bool = True) -> None:
+        """Tell others: at once if this node found it out itself (``tell``).
+
+        ``ride``: and let it ride on messages to come, in place of what rode there about the member.
+        """
         raw = update.to_wire()
-        self._news.add(update.member.name, raw)
+        if ride:
+            self._news.add(update.member.name, raw)
         if tell:
             gossip = Gossip([raw])
             for boot in self._some(self.links, FANOUT):
                 self._send(boot, gossip)
         elif len(self.links) > FANOUT:
             self._rumours[update.member.name] = raw
+
+    def hush(self) -> None:
+        """Do not pass on at once what was heard or found during this event."""
+        self._rumours.clear()
 
     def _pass_on_rumours(self) -> None:
         rumours, self._rumours = list(self._rumours.values()), {}
@@ -83,11 +91,15 @@ class Outbox:
         """Tell one node this one record."""
         self._send(boot, Gossip([Update(member).to_wire()]))
 
-    def probe(self, boot: str, seq: int) -> None:
-        """Ask whether this boot is there, the way that works, if there is a link to it."""
+    def probe(self, boot: str, seq: int) -> bool:
+        """Ask whether this boot is there, the way that works, if there is a link to it.
+
+        Whether it was asked over the stream.
+        """
+        packet, stream = self.ways.of(boot) if self.packets else (False, True)
         if boot in self.links:
-            packet, stream = self.ways.of(boot)
-            self._ping(boot, seq, packet=packet and self.packets, stream=stream)
+            self._ping(boot, seq, packet=packet, stream=stream)
+        return stream
 
     def ping(self, boot: str, seq: int) -> None:
         """Ask in every way whether this boot is there, if there is a link to it."""
@@ -95,8 +107,8 @@ class Outbox:
             self._ping(boot, seq, packet=self.packets, stream=True)
 
     def ask_again(self, boot: str, seq: int) -> None:
-        """What was asked by packet is asked over the stream too."""
-        if boot in self.links and self.ways.works(boot):
+        """What was asked by packet alone is asked over the stream too."""
+        if boot in self.links:
             self._ping(boot, seq, packet=False, stream=True)
 
     def _ping(self, boot: str, seq: int, *, packet: bool, stream: bool) -> None:
@@ -104,20 +116,21 @@ class Outbox:
         known = member.incarnation if member is not None else -1
         vitals = self.vitals.to_wire()
         message = Ping(seq, boot, known, vitals, self._updates_for(boot))
+        self.ways.pinged(boot, packet=packet)
         if packet:
             self._send(boot, message, packet=True)
-            self.ways.pinged(boot)
-        if stream or not self.packets:
+        if stream:
             self._send(boot, message)
 
-    def ask_others(self, boot: str, seq: int) -> int:
-        """Ask a few members to ping this boot; how many were asked."""
-        others = {m.boot for m in self._roster.view.others} & self.links - {boot}
+    def ask_others(self, boot: str, seq: int) -> frozenset[str]:
+        """Ask a few members that are in good standing to ping this boot; who was asked."""
+        sound = {m.boot for m in self._roster.view.others if m.status is Status.ALIVE}
+        others = sound & self.links - {boot}
         helpers = self._some(others, self._config.indirect_probes)
         for helper in helpers:
             updates = self._charge(boot) + self._updates_for(helper)
             self._send(helper, PingRequest(seq, boot, updates))
-        return len(helpers)
+        return frozenset(helpers)
 
     def answer(self, boot: str, ping: Ping, *, packet: bool) -> None:
         """Answer a ping the way it came."""
@@ -163,8 +176,10 @@ class Outbox:
         if member is None or member.status not in (*DOUBTED, Status.DEAD):
             return []
         suspicion = self._suspicions.get(boot)
-        accuser = min(suspicion.accusers, default="") if suspicion else ""
-        return [Update(member, accuser).to_wire()]
+        said_by: set[str] = set()
+        if suspicion is not None:  # of a stalled one: who has seen that its machine lives
+            said_by = suspicion.vouchers if suspicion.stalled else suspicion.accusers
+        return [Update(member, min(said_by, default="")).to_wire()]
 
     def _some(self, boots: Iterable[str], count: int) -> list[str]:
         ordered = sorted(boots)

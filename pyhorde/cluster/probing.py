@@ -7,7 +7,8 @@ One probe runs at a time::
                  +------------- answered -----------+
 
 The worse this node's own health, the longer all of it takes. Those who are asked say after a while
-that they have no answer either; who does not even hear that is in a bad way itself.
+that they have no answer either; who does not even hear that is in a bad way itself, or those it
+asked are: they are next.
 
 Members take turns in a shuffled order, so that each is probed once per round. Suspects are left
 out: they are pinged until it is decided. Source: Das, Gupta, Motivala, "SWIM" (2002), section 4.3.
@@ -41,8 +42,10 @@ class Probe:
     began: float
     overdue: float
     ends: float | None = None
-    asked: int = 0
-    """How many others were asked."""
+    streamed: bool = False
+    """Whether it went over the stream."""
+    asked: frozenset[str] = frozenset()
+    """Which others were asked."""
     nacks: set[str] = field(default_factory=set)
     """Who of them has said that it has no answer."""
 
@@ -119,7 +122,9 @@ class Prober:
         if probe is None or probe.ends is None or now < probe.ends:
             return None
         self._probe = None
-        self._health.worse(max(0, probe.asked - len(probe.nacks)) if probe.asked else 1)
+        if not probe.asked or probe.asked - probe.nacks:
+            self._health.worse(1)
+        self._order.extend(sorted(probe.asked - probe.nacks))
         return probe
 
     def answered(self, boot: str, now: float) -> float | None:

@@ -123,6 +123,10 @@ class Suspicion:
         self.host_seen = max(self.host_seen, when)
         return True
 
+    def may_stall(self, now: float, patience: float) -> bool:
+        """Whether it has been asked for long enough to call its silence a stall."""
+        return not self.stalled and now - self.asked >= patience
+
     def vouched_for(self, voucher: str, me: str) -> None:
         """Somebody, perhaps this node ``me`` itself, says that the suspect's machine lives."""
         if not self.stalled:

@@ -36,9 +36,10 @@ class Ways:
             return True, False
         return (missed - BLOCKED) % TRY_AGAIN == 0, True
 
-    def pinged(self, boot: str) -> None:
+    def pinged(self, boot: str, *, packet: bool) -> None:
         """A ping went out. One that is answered by a packet makes up for it."""
-        self._missed[boot] = self._missed.get(boot, BLOCKED) + 1
+        if packet or not self.works(boot):
+            self._missed[boot] = self._missed.get(boot, BLOCKED) + 1
 
     def answered(self, boot: str) -> None:
         """An answer came as a packet."""

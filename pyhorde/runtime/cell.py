@@ -20,8 +20,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from pyhorde.cluster.codec import Codec
-from pyhorde.config import RuntimeConfig
 from pyhorde.errors import (
     BadArguments,
     CannotTravel,
@@ -39,6 +37,7 @@ from pyhorde.runtime.mail import CallItem, CastItem, InfoItem, Item, MergeItem, 
 from pyhorde.runtime.phase import Phase, Statistics
 from pyhorde.runtime.process import Context, Process, Resume
 from pyhorde.runtime.record import FIRST_LIFE, Answers, Life, Spec
+from pyhorde.runtime.setting import Setting
 
 log = logging.getLogger("pyhorde.process")
 
@@ -56,23 +55,6 @@ class Keeper(Protocol):
 
     async def settled(self) -> None:
         """Return when everything kept so far is safe (for an answer given again)."""
-
-
-class Owner(Protocol):
-    """Whoever supervises the cell."""
-
-    def exited(self, cell: Cell, reason: str, error: BaseException | None) -> None:
-        """The instance asked to stop, or (with ``error``) crashed."""
-
-
-@dataclass(slots=True)
-class Setting:
-    """What every cell of a node shares."""
-
-    node: str
-    codec: Codec
-    config: RuntimeConfig
-    owner: Owner
 
 
 @dataclass(slots=True)
@@ -309,6 +291,9 @@ class Cell:
                     break
                 if not self._queue:
                     break
+                if (gate := self.setting.gate) is not None and gate.is_closed:
+                    await gate.passed(self.name)
+                    continue
                 item = self._queue.popleft()
                 self.statistics.waiting = len(self._queue)
                 self._has_past = True

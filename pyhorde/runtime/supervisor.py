@@ -17,12 +17,13 @@ from pyhorde.cluster.membership import Changed
 from pyhorde.cluster.tasks import Tasks
 from pyhorde.errors import NotHere, ProcessExited
 from pyhorde.runtime import reconcile
-from pyhorde.runtime.cell import Cell, Setting
+from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.conflict import Conflicts
 from pyhorde.runtime.contests import Contests
 from pyhorde.runtime.context import Lent
 from pyhorde.runtime.copies import Copy
 from pyhorde.runtime.durable import Durable
+from pyhorde.runtime.gate import OversleptGate
 from pyhorde.runtime.invocation import contained
 from pyhorde.runtime.messages import KeyQuestion
 from pyhorde.runtime.parts import Parts
@@ -33,6 +34,7 @@ from pyhorde.runtime.record import Answers, Spec
 from pyhorde.runtime.ref import Caller
 from pyhorde.runtime.retiring import Retiring
 from pyhorde.runtime.revival import Revival
+from pyhorde.runtime.setting import Setting
 
 log = logging.getLogger("pyhorde.supervisor")
 
@@ -49,7 +51,7 @@ class Supervisor:
         self.draining = False
         self.caller: Caller
         config = parts.config.runtime
-        self._setting = Setting(parts.config.name, parts.codec, config, self)
+        self._setting = Setting(parts.config.name, parts.codec, config, self, OversleptGate(parts))
         self._durables: dict[str, Durable] = {}
         self._lent: dict[str, Lent] = {}
         self.adopting: set[str] = set()

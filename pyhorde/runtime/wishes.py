@@ -38,12 +38,11 @@ class Wishes:
             self.apply()
 
     def set_members(self, names: Iterable[str]) -> None:
-        """Only these members count; nothing new is placed on others. None: whoever is there."""
-        listed = sorted(set(names))
-        if len(listed) > MAX_MEMBERS or not all(isinstance(name, str) for name in listed):
+        """Only these members count; nothing new is placed on others. No names: all count."""
+        given = set(names)
+        if len(given) > MAX_MEMBERS or not all(isinstance(name, str) for name in given):
             raise ConfigError("members", "must be names of nodes", 'for example ["a", "b", "c"]')
-        packed = msgpack.packb(listed) if listed else None
-        self._parts.names.put(WISHES, _MEMBERS, packed)
+        self._parts.names.put(WISHES, _MEMBERS, msgpack.packb(sorted(given)))
         self.apply()
 
     @property
@@ -55,21 +54,26 @@ class Wishes:
         raw = self._parts.names.get(WISHES, _MEMBERS)
         if raw is None:
             return frozenset(self._parts.config.members)
-        return frozenset(msgpack.unpackb(raw))
+        try:
+            listed = msgpack.unpackb(raw)
+        except (msgpack.UnpackException, ValueError):
+            return frozenset()  # no node writes such a list
+        names = listed if isinstance(listed, list) else []
+        return frozenset(name for name in names if isinstance(name, str))
 
     def quorum(self, view: View) -> tuple[int, int]:
         """How many of those that count are present, and how many are more than half of them.
 
         The base is fixed: the agreed members, else the configured ones. Without either it is every
-        address that is known as a member's that has not left, or configured as a peer's; so a
-        partition does not make it smaller.
+        address that is known as a member's that has not left, or as a possible peer's: configured,
+        found by discovery, or remembered. So neither a partition nor an outage makes it smaller.
         """
         listed = self.members
         if listed:
             present = sum(1 for m in view.present if m.name in listed)
             return present, len(listed) // 2 + 1
         here = {m.address for m in view.members if m.status is not Status.LEFT}
-        known = here | set(self._parts.config.peers)
+        known = here | set(self._parts.cluster.meeting.seeds)
         return len(view.present), len(known) // 2 + 1
 
     def apply(self) -> None:

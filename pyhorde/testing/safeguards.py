@@ -2,7 +2,7 @@
 """The product's safeguards, and how to switch each off: a test of the tests.
 
 Without any one of them bad days end badly, and the simulator must find that out; what it catches,
-and at which seed, is in ``docs/explanation/safeguards.md``. The switch is a patch of one decision,
+and at which seed, is in ``docs/explanation/simulation.md``. The switch is a patch of one decision,
 so that nothing in a node can turn a safeguard off.
 """
 

@@ -22,7 +22,7 @@ def members(cluster: Cluster) -> list[Json]:
 
 def member(cluster: Cluster, each: Member) -> Json:
     """One of them. What it says of itself in passing is None as long as nothing was heard."""
-    vitals = cluster.vitals(each.boot)
+    vitals = cluster.detector.vitals(each.boot)
     return {
         "name": each.name,
         "address": each.address,

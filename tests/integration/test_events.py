@@ -86,7 +86,7 @@ async def test_what_members_say_of_themselves_is_known_to_the_others(
     boot = b.view.me.boot
 
     def told() -> bool:
-        vitals = a.cluster_parts.vitals(boot)
+        vitals = a.cluster_parts.detector.vitals(boot)
         return vitals is not None and vitals.processes == wanted
 
     await until(told, "a has heard how much runs on b")

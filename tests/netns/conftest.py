@@ -16,6 +16,7 @@ from tests.netns.nodes import Horde
 from tests.netns.scene import Scene
 from tests.netns.truth import Truth
 
+HORDE = pytest.StashKey[Horde]()
 REQUIRED = "CI_NETNS_REQUIRED"
 """With 1 in this variable, a machine that cannot run these tests fails them."""
 
@@ -37,9 +38,12 @@ def hosts() -> Iterator[Hosts]:
 
 
 @pytest.fixture
-async def horde(hosts: Hosts, tmp_path: Path) -> AsyncIterator[Horde]:
+async def horde(
+    hosts: Hosts, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Horde]:
     """A node for each host, not started; whatever the test starts is killed."""
     async with Horde(hosts, tmp_path) as five:
+        request.node.stash[HORDE] = five
         yield five
 
 
@@ -67,7 +71,7 @@ async def scene(met: Horde) -> AsyncIterator[Scene]:
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """A failure comes with the end of each node's log."""
     report = yield
-    horde = getattr(item, "funcargs", {}).get("horde")
+    horde = item.stash.get(HORDE, None)
     if report.failed and horde is not None:
         report.sections.append(("logs of the nodes", horde.logs.tails()))
     return report

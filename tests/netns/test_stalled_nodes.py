@@ -120,7 +120,7 @@ async def tells_what_blocked_it(horde: Horde, node: str, handler: str, since: fl
 async def test_nodes_that_stand_still_for_too_long_are_replaced_once_and_serve_nothing_stale(
     scene: Scene,
 ):
-    """One of the two loses power on top of it."""
+    """One of the two loses power on top of it, and is given up sooner."""
     horde = scene.horde
     quiet = await begin(horde, scene.truth)
     quiet = {name: quiet[name] for name in BLOCKERS}
@@ -139,6 +139,8 @@ async def test_nodes_that_stand_still_for_too_long_are_replaced_once_and_serve_n
     await scene.runs_on(others, within=LIMIT + CAUGHT_UP + BUSY)
     for name in (stopped, lost):
         assert scene.note_events("member_dead", name) == len(others)
+    deaths = horde.logs.events("member_dead", scene.began)
+    assert [event["member"] for event in deaths] == [lost] * len(others) + [stopped] * len(others)
     adopted = horde.logs.events("adopted", scene.began)
     orphans = Counter(name for name, home in homes.items() if home in (stopped, lost))
     assert Counter(event["name"] for event in adopted) == orphans

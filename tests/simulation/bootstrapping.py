@@ -51,7 +51,7 @@ class Bootstrap:
 
 async def boot(cluster: SimCluster, machine: str, doubles: list[str]) -> None:
     """Start the node and, as soon as it is ready, a name of its own and the shared ones."""
-    node = await cluster.start(machine)
+    await cluster.start(machine)
     for name in (f"only-{machine}", *SHARED):
         try:
             await cluster.outside.start_through(machine, Notes, name)

@@ -17,7 +17,7 @@ DAYS_ARE_WANTED = "PYHORDE_WHOLE_DAYS" in os.environ
 
 
 async def apart(cluster: SimCluster, seconds: float) -> None:
-    """Both sides write to the same names, old and new, and one ends a name, while they are apart."""
+    """While they are apart both sides write to the same names, and one side ends a name."""
     await cluster.start_all()
     await places(cluster, 3)
     await cluster.settle()
@@ -43,7 +43,7 @@ async def apart(cluster: SimCluster, seconds: float) -> None:
     await cluster.settle()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_after_ten_minutes_apart_there_is_one_cluster_within_ten_seconds(seed: int):
     async def story(cluster: SimCluster) -> None:
         await apart(cluster, 10 * MINUTE)

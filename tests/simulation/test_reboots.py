@@ -64,3 +64,17 @@ def test_it_may_come_back_at_another_address(seed: int):
         await rounds(cluster, lambda number: cluster.restart("a", PORT + number % 2))
 
     SimCluster.run(story, nodes=3, seed=seed, processes=[Notes])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_may_come_back_with_a_clock_that_is_slow(seed: int):
+    """Its boots are told apart by time: it would be taken for one that is long dead."""
+
+    async def back(cluster: SimCluster) -> None:
+        cluster.jump_clock("a", -60)
+        await cluster.restart("a")
+
+    async def story(cluster: SimCluster) -> None:
+        await rounds(cluster, lambda _: back(cluster))
+
+    SimCluster.run(story, nodes=3, seed=seed, processes=[Notes])

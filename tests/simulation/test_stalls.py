@@ -9,6 +9,7 @@ import asyncio
 import pytest
 
 from pyhorde.cluster.member import Status
+from pyhorde.errors import CallTimeout
 from pyhorde.testing import SimCluster
 from tests.simulation.stories import Notes, Witness, ask, begin, epochs, places, statuses
 
@@ -30,10 +31,10 @@ def test_a_node_that_sleeps_for_eight_seconds_is_stalled_and_nothing_moves(
 
         cluster.stall(sleeper, 8)
         awake = cluster.loop.time() + 8
-        await asyncio.sleep(3.5)
+        await asyncio.sleep(3)
         assert set(statuses(cluster, sleeper).values()) == {Status.STALLED}, witness
         for name in others:
-            assert 0 < cluster.node(name).cluster_parts.age(sleeper) < 3.5
+            assert 0 < cluster.node(name).cluster_parts.age(sleeper) < 3
         while cluster.loop.time() < awake - 0.5:
             for name, home in at.items():
                 if home != sleeper:
@@ -48,7 +49,7 @@ def test_a_node_that_sleeps_for_eight_seconds_is_stalled_and_nothing_moves(
         assert {name: cluster.owner(name) for name in at} == at
         assert epochs(cluster) == before
 
-    SimCluster.run(story, nodes=4, seed=seed, processes=[Notes], datagrams=datagrams)
+    SimCluster.run(story, nodes=3, seed=seed, processes=[Notes], datagrams=datagrams)
 
 
 async def overslept(cluster: SimCluster, early: float) -> list[str]:
@@ -106,12 +107,6 @@ def test_a_node_that_sleeps_for_twenty_seconds_is_replaced_once_and_says_nothing
     SimCluster.run(story, nodes=4, seed=seed, processes=[Notes], datagrams=datagrams)
 
 
-@pytest.mark.xfail(
-    reason="what a process answers in the first milliseconds is confirmed by nodes that the sleeper"
-    " has not heard yet",
-    strict=True,
-    raises=AssertionError,
-)
 def test_a_call_that_waited_for_the_sleeper_is_answered_by_the_new_owner():
     """What came while it slept it sees before it hears that it was taken for dead."""
 
@@ -141,20 +136,7 @@ async def dead_after(cluster: SimCluster, sleeper: str) -> float:
     return cluster.loop.time() - since
 
 
-@pytest.mark.parametrize(
-    "nodes",
-    [
-        2,
-        pytest.param(
-            4,
-            marks=pytest.mark.xfail(
-                reason="peers vouch for the machine because the others do, in a circle",
-                strict=True,
-                raises=AssertionError,
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("nodes", [2, 4])
 def test_a_machine_that_loses_power_while_its_node_is_stalled_is_dead_by_the_usual_time(nodes: int):
     """Its node was silent before: it must not get the whole bound of a stall on top."""
 
@@ -180,3 +162,37 @@ def test_a_node_that_is_killed_while_it_is_stalled_is_dead_at_once(nodes: int):
 
     for seed in range(6):
         SimCluster.run(story, nodes=nodes, seed=seed, processes=[Notes])
+
+
+def test_a_process_elsewhere_can_be_stopped_while_a_node_sleeps():
+    """What a sleeper does not know it hears before it can do harm with it."""
+
+    async def story(cluster: SimCluster) -> None:
+        await cluster.start_all()
+        at = await places(cluster, 6)
+        await cluster.settle()
+        name = next(name for name, home in at.items() if home != "a")
+        cluster.stall("a", 14)
+        await cluster.outside.stop_through("b", name)
+
+    SimCluster.run(story, nodes=3, processes=[Notes])
+
+
+@pytest.mark.xfail(
+    reason="a stalled member counts as one that could hold the copy",
+    strict=True,
+    raises=CallTimeout,
+)
+def test_the_only_other_node_answers_alone_while_its_peer_sleeps():
+    """With the peer dead it would: an answer is safe on as many others as are alive."""
+
+    async def story(cluster: SimCluster) -> None:
+        await cluster.start_all()
+        at = await places(cluster, 6)
+        await cluster.settle()
+        name = next(name for name, home in at.items() if home == "b")
+        cluster.stall("a", 14)
+        await asyncio.sleep(4)
+        assert await ask(cluster, "b", name, "keep", "meanwhile") == ["meanwhile"]
+
+    SimCluster.run(story, nodes=2, processes=[Notes])

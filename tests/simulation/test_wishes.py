@@ -1,12 +1,15 @@
 """What operators wish of nodes: cordons, and the list of members that count."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from pyhorde.errors import NoQuorum
 from pyhorde.testing import SimCluster
+from pyhorde.testing.wiring import PORT, Wiring
 from tests.simulation.stories import Notes, begin, epochs, places
 
 MANY = 20
@@ -27,7 +30,7 @@ async def all_see(cluster: SimCluster) -> None:
         seen = [{m.name: m.cordoned for m in node.view.present} for _, node in nodes]
         return all(view[name] == present[name] for view in seen for name in view.keys() & present)
 
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # until the node itself has heard of it
     assert await cluster.until(agreed, 1)
 
 
@@ -174,3 +177,36 @@ async def test_of_two_lists_made_in_two_sides_the_later_one_counts_everywhere(ho
     assert await homes_of_new_ones(horde, "new") == {"b", "c"}
     assert all((await quorums(horde)).values())
     await horde.settle()
+
+
+class All:
+    """A source that knows all five machines."""
+
+    async def watch(self) -> AsyncIterator[frozenset[str]]:
+        yield frozenset(f"{machine}:{PORT}" for machine in "abcde")
+
+
+@pytest.mark.parametrize("by", ["memory", "discovery"])
+@pytest.mark.xfail(
+    reason="the base counts members and configured peers only",
+    strict=True,
+    raises=AssertionError,
+)
+def test_two_of_five_are_no_quorum_after_an_outage_either(by: str, tmp_path: Path):
+    """Both are told, by what they remember or by discovery, that there are three more nodes."""
+    peers = dict.fromkeys("bcde", "a")
+
+    async def story(cluster: SimCluster) -> None:
+        await cluster.start_all()
+        await cluster.settle()
+        await asyncio.sleep(2)
+        for machine in cluster.machines:
+            cluster.crash(machine)
+        peers.clear()
+        await asyncio.gather(cluster.start("a"), cluster.start("b"))
+        assert await quorums(cluster) == {"a": False, "b": False}
+
+    wiring = Wiring(peers=peers, data_dir=tmp_path)
+    if by == "discovery":
+        wiring = Wiring(peers=peers, discovery=lambda _: [All()])
+    SimCluster.run(story, nodes=5, wiring=wiring)

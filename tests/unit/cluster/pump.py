@@ -69,8 +69,8 @@ class Pump:
         """What is lost of one way only; ``loses`` is asked for both."""
         self.packets = True
         """Whether nodes that boot can send packets at all."""
-        self.hosts_speak = False
-        """Whether operating systems say when the other machine confirmed something."""
+        self.hosts_speak_to: set[str] = set()
+        """Names of nodes whose operating system says when another machine confirmed something."""
         self.copies: Callable[[str, str, Any], int] = lambda a, b, m: 1
         self.delay: Callable[[str, str, Any], float] = lambda a, b, m: 0.0
         self.events: list[Event] = []
@@ -290,7 +290,7 @@ class Pump:
         if self.now < node.core.next_deadline():
             self._arm(node)
             return
-        for boot in node.core.suspects if self.hosts_speak else ():
+        for boot in node.core.suspects if node.me.name in self.hosts_speak_to else ():
             if boot in node.links:
                 silence = self.now - node.confirmed[boot]
                 self._run(node, node.core.host_lives(boot, silence, self.now))

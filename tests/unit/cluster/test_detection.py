@@ -76,7 +76,7 @@ def test_an_indirect_probe_keeps_a_member_alive_when_only_the_direct_way_is_sile
 
 
 def test_without_indirect_probes_it_would_be_suspected(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(Outbox, "ask_others", lambda self, boot, seq: None)
+    monkeypatch.setattr(Outbox, "ask_others", lambda self, boot, seq: frozenset())
     pump = mesh("abc")
     pump.cut.add(frozenset("ab"))
     pump.run(60.0)

@@ -81,7 +81,7 @@ def test_the_death_of_a_silent_host_is_noticed_by_all_of_a_large_cluster():
 def test_noise_that_the_rules_do_not_withstand_is_noticed(monkeypatch: pytest.MonkeyPatch):
     hasty = MembershipConfig(suspicion_mult=1.0, suspicion_max_mult=1.0)
     monkeypatch.setitem(trials.PROFILES, "default", hasty)
-    assert trials.noise("seed", 3, 600.0, loss=0.4)["deaths"] > 0
+    assert trials.noise("seed", 3, 900.0, loss=0.6)["deaths"] > 0
 
 
 # ---- the world ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How a node meets others: what dials are evidence of, and when everybody has been met."""
+"""How a node meets others: whom it misses, and what dials are evidence of."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 from pyhorde.cluster.dialing import Dialer
 from pyhorde.cluster.discovery import Surroundings
+from pyhorde.cluster.joining import Situation
 from pyhorde.cluster.meeting import Meeting
 from pyhorde.cluster.member import Member, Status, View
-from pyhorde.cluster.messages import Reached
 from pyhorde.config import MembershipConfig
 from pyhorde.errors import DialRefused, HandshakeRefused, PeerUnreachable
 from tests.unit.runtime.stage import World as StageWorld
@@ -33,13 +33,8 @@ class FakeLinks:
 
     def __init__(self) -> None:
         self.boots: set[str] = set()
-        self.sent: list[tuple[str, Any]] = []
         self.answers: dict[str, Member | Exception] = {}
         self.dialled: list[str] = []
-
-    def send(self, boot: str, message: Any) -> bool:
-        self.sent.append((boot, message))
-        return True
 
     async def dial(self, address: str) -> Member:
         self.dialled.append(address)
@@ -48,11 +43,6 @@ class FakeLinks:
         if isinstance(answer, Exception):
             raise answer
         return answer
-
-    def take(self) -> list[tuple[str, bool]]:
-        """What was said since the last time."""
-        taken, self.sent = self.sent, []
-        return [(boot, message.all) for boot, message in taken]
 
 
 class Around:
@@ -77,6 +67,10 @@ class Around:
         self.view = View(ME, tuple(sorted((ME, *members), key=lambda m: m.name)))
         self.links.boots = {f"boot-{name}" for name in linked}
 
+    @property
+    def situation(self) -> Situation:
+        return self.meeting.situation(True, False, 1.0)
+
     async def dial(self) -> None:
         """Dial whoever is due, until it is over."""
         self.meeting.dial_due(self.world.now())
@@ -89,69 +83,51 @@ class World(StageWorld):
         self.rng = random.Random(0)
 
 
-# ---- who has met everybody ----------------------------------------------------------------------
+# ---- how far a start is -------------------------------------------------------------------------
 
 
 @virtual_time
-async def test_who_was_told_of_nobody_has_met_everybody():
-    assert Around().meeting.all_met()
+async def test_a_node_that_was_told_of_nobody_misses_nobody():
+    assert Around().situation == Situation(
+        me="boot-me",
+        linked=set(),
+        others=set(),
+        missing=False,
+        tried=True,
+        waited=1.0,
+        told=True,
+        by_settled=False,
+        shut_out=False,
+    )
 
 
 @virtual_time
-async def test_nobody_is_met_while_one_of_the_peers_is_missing():
-    around = Around("a:1", "b:1")
-    around.know(member("a"), member("b"), linked="a")
+async def test_a_peer_is_missing_until_it_is_linked():
+    around = Around("a:1", "b:1", "me:1")
+    around.know(member("a"), member("b"), member("gone", status=Status.DEAD), linked="a")
     assert around.meeting.missing() == ["b:1"]
-    assert not around.meeting.all_met()
+    assert around.situation.missing
+    assert around.situation.others == {"boot-a", "boot-b"}
+    assert around.situation.linked == {"boot-a"}
     around.know(member("a"), member("b"), linked="ab")
     assert around.meeting.missing() == []
+    assert not around.situation.missing
 
 
 @virtual_time
-async def test_all_are_met_only_when_those_it_met_miss_nobody_either():
-    """Two halves that were told of different peers must not both begin alone."""
-    around = Around("a:1", "b:1")
-    around.know(member("a"), member("b"), linked="ab")
-    assert not around.meeting.all_met()
-    around.meeting.heard("boot-a", Reached(True))
-    assert not around.meeting.all_met()
-    around.meeting.heard("boot-b", Reached(False))
-    assert not around.meeting.all_met()
-    around.meeting.heard("boot-b", Reached(True))
-    assert around.meeting.all_met()
-    around.meeting.heard("boot-a", Reached(False))
-    assert not around.meeting.all_met()
+async def test_a_peer_is_tried_when_its_first_dial_is_over():
+    around = Around("a:1", "me:1")
+    assert not around.situation.tried
+    around.meeting.dial_due(around.world.now())
+    assert not around.situation.tried
+    await turns()
+    assert around.situation.tried
 
 
 @virtual_time
-async def test_it_is_said_once_for_each_change_and_each_link():
-    around = Around("a:1", "b:1")
-    around.know(member("a"), member("b"), linked="a")
-    around.meeting.all_met()
-    assert around.links.take() == [("boot-a", False)]
-    around.meeting.all_met()
-    assert around.links.take() == []
-    around.know(member("a"), member("b"), linked="ab")
-    around.meeting.all_met()
-    assert sorted(around.links.take()) == [("boot-a", True), ("boot-b", True)]
-    for _ in range(3):
-        around.meeting.all_met()
-    assert around.links.take() == []
-
-
-@virtual_time
-async def test_a_new_link_to_the_same_boot_is_told_again_and_has_said_nothing():
-    around = Around("a:1")
-    around.know(member("a"), linked="a")
-    around.meeting.heard("boot-a", Reached(True))
-    assert around.meeting.all_met()
-    around.know(member("a"), linked="")
-    assert not around.meeting.all_met()
-    around.know(member("a"), linked="a")
-    assert not around.meeting.all_met()
-    assert around.links.take() == [("boot-a", True), ("boot-a", True)]
-    around.meeting.heard("boot-a", Reached(True))
-    assert around.meeting.all_met()
+async def test_what_it_cannot_know_is_passed_through():
+    situation = Around().meeting.situation(False, True, 7.0)
+    assert (situation.told, situation.by_settled, situation.waited) == (False, True, 7.0)
 
 
 # ---- discovery ----------------------------------------------------------------------------------
@@ -179,11 +155,11 @@ async def discovering(patience: float = 5.0) -> tuple[Around, Source]:
 @virtual_time
 async def test_while_discovery_has_said_nothing_nobody_knows_who_is_missing():
     around, source = await discovering()
-    assert not around.meeting.all_met()
-    assert not around.meeting.all_tried()
+    assert around.situation.missing
+    assert not around.situation.tried
     source.finds.put_nowait(set())
-    await until(around.meeting.all_tried)
-    assert around.meeting.all_met()
+    await until(lambda: around.situation.tried)
+    assert not around.situation.missing
     await around.meeting.aclose()
 
 
@@ -194,13 +170,11 @@ async def test_what_discovery_finds_is_missing_until_it_is_met():
     await until(around.meeting.missing)
     assert around.dialled
     assert around.meeting.missing() == ["a:1"]
-    assert not around.meeting.all_met()
     around.links.answers["a:1"] = member("a")
     await around.dial()
     assert around.links.dialled == ["a:1"]
     around.know(member("a"), linked="a")
-    around.meeting.heard("boot-a", Reached(True))
-    assert around.meeting.all_met()
+    await until(lambda: not around.situation.missing)
     await around.meeting.aclose()
 
 
@@ -208,7 +182,7 @@ async def test_what_discovery_finds_is_missing_until_it_is_met():
 async def test_joining_waits_for_discovery_only_so_long():
     around, _ = await discovering(patience=5.0)
     began = asyncio.get_running_loop().time()
-    await until(around.meeting.all_tried)
+    await until(lambda: around.situation.tried)
     assert asyncio.get_running_loop().time() - began == pytest.approx(5.0, abs=0.02)
     assert around.dialled == 1
     await around.meeting.aclose()
@@ -220,7 +194,7 @@ async def test_without_any_source_nothing_is_waited_for():
     world: Any = around.world
     surroundings = Surroundings(address=ME.address, world=world, cluster="c", secret=None)
     await around.meeting.discover([], surroundings, 60.0)
-    assert around.meeting.all_tried()
+    assert around.situation.tried and not around.situation.missing
     await around.meeting.aclose()
     await around.meeting.aclose()
 
@@ -278,7 +252,57 @@ async def test_a_peer_that_turns_out_to_be_this_node_is_not_missing():
     around.links.answers["alias:1"] = HandshakeRefused("alias:1", "self", "it is this node")
     await around.dial()
     assert around.meeting.missing() == []
-    assert around.meeting.all_tried() and around.meeting.all_met()
+    assert around.situation.tried and not around.situation.missing
+
+
+@virtual_time
+async def test_a_node_whose_name_somebody_has_is_shut_out_until_that_address_lets_it_in():
+    around = Around("a:1", "b:1")
+    around.links.answers = {"a:1": HandshakeRefused("a:1", "name", "taken"), "b:1": member("b")}
+    await around.dial()
+    assert around.situation.shut_out
+    await asyncio.sleep(1.0)
+    await around.dial()
+    assert around.situation.shut_out
+    around.links.answers["a:1"] = member("a")
+    await asyncio.sleep(10.0)
+    await around.dial()
+    assert not around.situation.shut_out
+
+
+@pytest.mark.parametrize("later", ["silence", "another reason", "itself"])
+def test_a_cluster_that_is_gone_shuts_nobody_out(later: str):
+    answer: Exception = {
+        "silence": PeerUnreachable("a:1", "timed out"),
+        "another reason": HandshakeRefused("a:1", "secret", "no"),
+        "itself": HandshakeRefused("a:1", "self", "it is this node"),
+    }[later]
+
+    @virtual_time
+    async def check():
+        around = Around("a:1")
+        around.links.answers["a:1"] = HandshakeRefused("a:1", "name", "taken")
+        await around.dial()
+        assert around.situation.shut_out
+        around.links.answers["a:1"] = answer
+        await asyncio.sleep(10.0)
+        await around.dial()
+        assert not around.situation.shut_out
+
+    check()
+
+
+@virtual_time
+async def test_an_address_that_discovery_has_dropped_shuts_nobody_out():
+    around = Around()
+    around.meeting.found("dns://x", ["a:1"])
+    around.links.answers["a:1"] = HandshakeRefused("a:1", "name", "taken")
+    await around.dial()
+    assert around.situation.shut_out
+    around.meeting.found("dns://x", [])
+    await asyncio.sleep(60.0)
+    await around.dial()
+    assert not around.situation.shut_out
 
 
 @virtual_time

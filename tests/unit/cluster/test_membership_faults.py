@@ -20,9 +20,19 @@ NAMES = st.sampled_from("abcde")
 class Faults(RuleBasedStateMachine):
     """3 to 5 nodes; the pump checks invariants and incarnations after every single event."""
 
-    @initialize(size=st.integers(3, 5), seed=st.integers(0, 2**32))
-    def begin(self, size: int, seed: int):
-        self.pump = Pump("abcde"[:size], seed=seed)
+    @initialize(
+        size=st.integers(3, 5),
+        seed=st.integers(0, 2**32),
+        packets=st.booleans(),
+        hosts_speak_to=st.sampled_from(["", "ac", "abcde"]),
+    )
+    def begin(self, size: int, seed: int, packets: bool, hosts_speak_to: str):
+        self.pump = Pump(seed=seed)
+        self.pump.packets = packets
+        self.pump.hosts_speak_to = set(hosts_speak_to)
+        self.pump.addresses = {name: f"{name}:1" for name in "abcde"[:size]}
+        for name in "abcde"[:size]:
+            self.pump.boot(name)
         self.moves = itertools.count(2)
         self.clocks = 0
 
@@ -81,6 +91,14 @@ class Faults(RuleBasedStateMachine):
     def lose_messages(self, share: float):
         self.pump.loses = lambda *_: self.pump.rng.random() < share
 
+    @rule(share=st.sampled_from([0.5, 1.0]))
+    def lose_packets(self, share: float):
+        self.pump.loses_packet = lambda *_: self.pump.rng.random() < share
+
+    @rule(share=st.sampled_from([0.5, 1.0]))
+    def lose_streams(self, share: float):
+        self.pump.loses_stream = lambda *_: self.pump.rng.random() < share
+
     @rule()
     def double_messages(self):
         self.pump.copies = lambda *_: self.pump.rng.randrange(1, 3)
@@ -103,7 +121,7 @@ class Faults(RuleBasedStateMachine):
     def heal(self):
         pump = self.pump
         pump.cut.clear()
-        pump.loses = lambda *_: False
+        pump.loses = pump.loses_packet = pump.loses_stream = lambda *_: False
         pump.copies = lambda *_: 1
         pump.delay = lambda *_: 0.0
         pump.run(max([0.0, *(node.stalled_until - pump.now for node in pump.live)]))

@@ -184,13 +184,11 @@ def test_one_bad_address_spoils_the_good_ones_too_and_the_generation(tmp_path: P
     assert made.generation == 0
 
 
-@pytest.mark.xfail(reason="an OverflowError ends the start", raises=OverflowError)
 def test_a_time_beyond_all_clocks_is_long_ago(tmp_path: Path):
     write(tmp_path, {"a:1": 10**400, "b:1": WALL})
     assert "a:1" not in remembering(tmp_path).load(WEEK)
 
 
-@pytest.mark.xfail(reason="it is a bare OSError", raises=OSError)
 def test_a_directory_in_which_nothing_can_be_put_aside_is_an_error_naming_the_option(
     tmp_path: Path,
 ):

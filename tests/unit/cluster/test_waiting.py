@@ -112,3 +112,15 @@ async def test_who_is_woken_and_out_of_time_at_once_is_told_once():
     resolve(waiter, True)
     resolve(waiter, False)
     assert await waiter
+
+
+@virtual_time
+async def test_who_was_woken_in_time_leaves_no_timer():
+    """Calls wait for confirmations all the time, each with a time-out of many seconds."""
+    waiting = Waiting()
+    loop: Any = asyncio.get_running_loop()
+    for _ in range(20):
+        task = await begun(waiting.for_confirmation(1, 60.0))
+        waiting.confirmed(1)
+        assert await task
+    assert [handle for handle in loop._scheduled if not handle.cancelled()] == []

@@ -8,7 +8,7 @@ BOTH, PACKET, STREAM = (True, True), (True, False), (False, True)
 def ping(ways: Ways, boot: str = "b") -> tuple[bool, bool]:
     """The next ping goes out, as a packet if it is to."""
     way = ways.of(boot)
-    ways.pinged(boot)
+    ways.pinged(boot, packet=way[0])
     return way
 
 
@@ -75,6 +75,15 @@ def test_a_packet_that_gets_through_after_all_ends_the_blockage():
         ping(ways)
     ways.answered("b")
     assert ways.works("b")
+    assert ways.of("b") == PACKET
+
+
+def test_pings_over_the_stream_alone_are_no_packets_without_an_answer():
+    """What is overdue is asked again over the stream: that says nothing against packets."""
+    ways = Ways()
+    ways.answered("b")
+    for _ in range(3 * BLOCKED):
+        ways.pinged("b", packet=False)
     assert ways.of("b") == PACKET
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from pyhorde import Process, Resume, call, cast
 from pyhorde.cluster.codec import Codec
 from pyhorde.config import RuntimeConfig
-from pyhorde.runtime.cell import Cell, Setting
+from pyhorde.runtime.cell import Cell
+from pyhorde.runtime.setting import Setting
 from tests.unit.runtime.stage import outcome
 
 CODEC = Codec()

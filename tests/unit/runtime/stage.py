@@ -7,6 +7,7 @@ import functools
 import selectors
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, Self
 
 from pyhorde.cluster.codec import Codec
@@ -145,10 +146,13 @@ class FakeCluster:
         self.links.boots = {m.boot for m in others}
         self.in_sync = True
         self.closed = False
+        self.wakefulness = SimpleNamespace(is_doubtful=False)
         self.routes: dict[type[Any], Callable[[str, Any], None]] = {}
         self.on_changed: list[Callable[[Changed], None]] = []
         self.on_lost: list[Callable[[str], None]] = []
         self.sent: list[tuple[str, Any]] = []
+        self.causes: list[str] = []
+        """Why the own record was announced, each time."""
         self.copies_arrive = True
         self.asked: list[tuple[int, int | None, str]] = []
         self.caught_up_takes = 0.0
@@ -163,7 +167,8 @@ class FakeCluster:
         self.sent.append((boot, message))
         return True
 
-    def announce(self, **changes: Any) -> None:
+    def announce(self, *, cause: str = "", **changes: Any) -> None:
+        self.causes.append(cause)
         self.see(replace(self.view.me, **changes))
 
     async def changed(self, timeout: float) -> bool:
@@ -249,6 +254,7 @@ class Stage:
         config = NodeConfig(name="a", runtime=RuntimeConfig(**settings))
         world: Any = self.world
         cluster: Any = self.cluster
+        self.cluster.meeting = SimpleNamespace(seeds=config.peers)
         self.names = Names(self.replica, world, self.cluster.view, "a")
         declared = {t: None for cls in classes for t in cls.types}
         self.codec = Codec(declared)
