@@ -103,7 +103,13 @@ class MembershipConfig:
     @classmethod
     def wan(cls) -> MembershipConfig:
         """Nodes far apart: patient."""
-        return cls(probe_interval=5.0, probe_timeout=3.0, suspicion_mult=6.0, redial_max=10.0)
+        return cls(
+            probe_interval=5.0,
+            probe_timeout=3.0,
+            suspicion_mult=6.0,
+            stall_limit=60.0,
+            redial_max=10.0,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

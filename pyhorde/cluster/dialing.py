@@ -113,6 +113,16 @@ class Dialer:
         self.seeds = tuple(dict.fromkeys(a for found in self._sources.values() for a in found))
         self._plan = None
 
+    def strangers(self, view: View) -> list[str]:
+        """The seeds that are no member's address, under whatever name it was dialled."""
+        here = {member.address for member in view.members}
+        there = {seed: self._attempts.get(seed) for seed in self.seeds if seed not in here}
+        return [
+            seed
+            for seed, attempt in there.items()
+            if attempt is None or attempt.reached is None or attempt.reached not in view.by_name
+        ]
+
     def unlinked_seeds(self, view: View, linked: AbstractSet[str]) -> list[str]:
         """The configured peers, but the own address, that are not known to be linked."""
         near = {view.me.address} | {m.address for m in view.members if m.boot in linked}

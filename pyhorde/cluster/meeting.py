@@ -80,10 +80,14 @@ class Meeting:
         self.looking = False
         self.on_dialled()
 
-    @property
-    def seeds(self) -> tuple[str, ...]:
-        """Addresses of possible peers: configured, found, or remembered."""
-        return self._dialer.seeds
+    def _finds_nobody(self) -> bool:
+        """Whether discovery may still find the others: it has found nobody who answered."""
+        looks = self.discovery is not None and bool(self.discovery.figures)
+        return looks and not self._links.boots
+
+    def strangers(self, view: View) -> list[str]:
+        """Addresses of possible peers - configured, found, or remembered - that are no member's."""
+        return self._dialer.strangers(view)
 
     def missing(self) -> list[str]:
         """Addresses of possible peers that are not known to be linked."""
@@ -96,7 +100,7 @@ class Meeting:
             me=view.me.boot,
             linked=self._links.boots,
             others={member.boot for member in view.others},
-            missing=self.looking or bool(self.missing()),
+            missing=self.looking or bool(self.missing()) or self._finds_nobody(),
             tried=not self.looking and self._dialer.all_seeds_tried(view.me.address),
             waited=waited,
             told=told,

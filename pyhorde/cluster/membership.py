@@ -239,7 +239,7 @@ class Membership:
 
     def _stood_still(self, seconds: float, now: float) -> None:
         self.statistics.stalls += 1
-        self.health.worse(1 + 2 * int(seconds))
+        self.health.worse(min(3, 1 + 2 * int(seconds)))
         shortest, _ = bounds(self.roster.size, self.config)
         if seconds > shortest / 2 and self.me.status is Status.ALIVE:
             self._speak(renewed(self.me), now, f"stood still for {seconds:.1f} s")

@@ -135,7 +135,8 @@ class SyncData:
 
     ``relay``: please pass it on to those peers that count on you for it; ``relayed``: somebody did,
     and its origin wants to hear that it came. ``repair``: registers that
-    are to be believed although their events are known.
+    are to be believed although their events are known. ``settled``: the sender was in sync with the
+    cluster when it began to answer.
     """
 
     tag: ClassVar[int] = 11
@@ -146,6 +147,7 @@ class SyncData:
     relay: bool = False
     relayed: bool = False
     repair: bool = False
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

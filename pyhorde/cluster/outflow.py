@@ -38,6 +38,8 @@ class Pushes:
         self.chunk_bytes = chunk_bytes
         self.relayed = False
         """Whether peers are to pass pushes on."""
+        self.settled = False
+        """Whether this node is in sync with the cluster."""
         self._made: dict[int, _Push] = {}
 
     def after(self, frm: int) -> tuple[int, SyncData]:
@@ -84,6 +86,8 @@ class Outflow:
         self._rest: Iterator[Delta] = iter(())
         self._ahead: Delta | None = None
         self._upto = 0
+        self._settled = False
+        """Whether this node was in sync when what is being sent now began."""
 
     def requested(self, vector: dict[str, int]) -> None:
         """The peer has asked for all that it lacks."""
@@ -147,6 +151,7 @@ class Outflow:
     def _begin(self, kind: _Kind, vector: Vector) -> None:
         replica = self._replica
         self._kind, self._upto, self._is_answered = kind, replica.seq, False
+        self._settled = self._pushes.settled
         if kind is _Kind.REPAIR:
             self._rest = replica.all_registers(self._pushes.chunk_bytes)
         else:
@@ -165,8 +170,8 @@ class Outflow:
         elif not self._flying:
             self._is_answered = True
         wire = (delta or Delta()).to_wire()
-        answer = kind is _Kind.ANSWER
-        return SyncData(wire, last=last, answer=answer, repair=kind is _Kind.REPAIR)
+        answer, repair = kind is _Kind.ANSWER, kind is _Kind.REPAIR
+        return SyncData(wire, last=last, answer=answer, repair=repair, settled=self._settled)
 
     def _next_push(self) -> SyncData | None:
         replica = self._replica

@@ -90,6 +90,8 @@ class _Peer:
     """It has answered, in full, a request of this time."""
     settled: bool = False
     """It says that it is in sync with the cluster."""
+    sure: bool = False
+    """It was when it began an answer that is here by now."""
 
 
 class Replication:
@@ -116,8 +118,15 @@ class Replication:
         self._sync_from = 0.0
         self._next_sync = 0.0
         self._next_audit = math.inf
-        self.settled = False
+
+    @property
+    def settled(self) -> bool:
         """What peers are told: whether this node is in sync with the cluster."""
+        return self._pushes.settled
+
+    @settled.setter
+    def settled(self, settled: bool) -> None:
+        self._pushes.settled = settled
 
     def is_joining(self, boot: str, now: float) -> bool:
         """Whether this linked peer has asked for nothing yet: another one tells it everything."""
@@ -184,7 +193,7 @@ class Replication:
     def heard(self) -> tuple[bool, bool]:
         """Whether every linked peer has told all it knew when it was met, and a settled one has."""
         told = [peer for peer in self._peers.values() if peer.caught > -math.inf]
-        return len(told) == len(self._peers), any(peer.settled for peer in told)
+        return len(told) == len(self._peers), any(peer.sure for peer in told)
 
     def lagging(self, since: float) -> list[str]:
         """Linked peers of which it is not known here what they had at ``since``."""
@@ -287,9 +296,10 @@ class Replication:
         match message:
             case SyncRequest():
                 vector = self._said(message.vector)
+                again = message.settled and not peer.settled and peer.caught > -math.inf
                 peer.settled = message.settled
                 peer.out.requested(vector)
-                return self._flow(boot)
+                return self._flow(boot) + (self._make_sure(boot, now) if again else [])
             case SyncData():
                 return self._take(boot, message, now, wall)
             case SyncAck():
@@ -331,6 +341,7 @@ class Replication:
         if joined.gaps:
             peer.doubtful = len(peer.asked)
         if message.answer and message.last:
+            peer.sure = peer.sure or message.settled
             effects += self._answered(boot, peer, now)
         elif joined.gaps and not peer.asked:
             effects += self.ask(boot, now)
@@ -357,10 +368,15 @@ class Replication:
             peer.doubtful -= 1
             return [] if peer.asked else self.ask(boot, now)
         peer.caught = asked
+        again = self._make_sure(boot, now) if peer.settled else []
         if self.settled or boot != self._first:
-            return [Caught(boot)]
+            return [*again, Caught(boot)]
         self._first = ""
-        return [*self._ask_the_rest(now), Caught(boot)]
+        return [*again, *self._ask_the_rest(now), Caught(boot)]
+
+    def _make_sure(self, boot: str, now: float) -> list[Effect]:
+        """What a peer told before it was in sync may have lacked something."""
+        return [] if self.settled or self._peers[boot].sure else self.ask(boot, now)
 
     def _acknowledged(self, boot: str, message: SyncAck, vector: dict[str, int]) -> list[Effect]:
         out = self._peers[boot].out

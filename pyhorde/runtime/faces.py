@@ -20,6 +20,8 @@ from pyhorde.runtime.wishes import Wishes
 
 S = TypeVar("S", bound=Process)
 
+SAYS_SO = 1.0
+"""Seconds for a live member to say in its record that it is cordoned."""
 STOP_TIMEOUT = 10.0
 """Seconds for a stop to be known to every live member."""
 
@@ -137,7 +139,7 @@ class ClusterFace:
         """Place nothing new on this member; what runs there stays.
 
         It holds until ``uncordon``, across restarts of the node. When only cordoned members can run
-        a type, they do. Raises ``NameNotFound``, and ``NotReplicated`` when no other live member
+        a type, they do. Raises ``NameNotFound``, and ``NotReplicated`` when not every live member
         hears of it in time.
         """
         await self._wish(name, wanted=True)
@@ -150,8 +152,8 @@ class ClusterFace:
         """Fix which members count: for ``wait_for_quorum``, and as places for processes.
 
         Others may join and are replicated to, but nothing new is placed on them. ``"auto"``:
-        whoever joins counts. Raises ``NotReplicated`` when no other live member hears of it in
-        time.
+        whoever joins counts. Raises ``NotReplicated`` when not every live member hears of
+        it in time.
         """
         self._wishes.set_members(() if names == "auto" else names)
         await self._heard("the list of members")
@@ -159,9 +161,13 @@ class ClusterFace:
     async def _wish(self, name: str, *, wanted: bool) -> None:
         self._wishes.cordon(name, wanted=wanted)
         await self._heard(f"the cordon of {name!r}")
+        cluster, deadline = self._parts.cluster, self._parts.world.now() + SAYS_SO
+        while not self._wishes.is_done(name, wanted=wanted):
+            if not await cluster.changed(deadline - self._parts.world.now()):
+                break
 
     async def _heard(self, what: str) -> None:
-        await self._parts.cluster.replicated(self._parts.names.seq, 1, STOP_TIMEOUT, what)
+        await self._parts.cluster.replicated(self._parts.names.seq, None, STOP_TIMEOUT, what)
 
     def events(self, after: str | None = None) -> Follower:
         """What happens on this node from now on, or after the event of this id: an async iterator.

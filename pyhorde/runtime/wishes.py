@@ -37,10 +37,21 @@ class Wishes:
             self._parts.names.put(WISHES, _CORDON + name, b"1" if wanted else None)
             self.apply()
 
+    def is_done(self, name: str, *, wanted: bool) -> bool:
+        """Whether this member, if it lives, says of itself what is wished of it."""
+        member = self._parts.cluster.view.by_name.get(name)
+        if member is None or member.status is not Status.ALIVE:
+            return True
+        return member.cordoned is (wanted or (bool(self.members) and name not in self.members))
+
     def set_members(self, names: Iterable[str]) -> None:
         """Only these members count; nothing new is placed on others. No names: all count."""
         given = set(names)
-        if len(given) > MAX_MEMBERS or not all(isinstance(name, str) for name in given):
+        if (
+            isinstance(names, str)
+            or len(given) > MAX_MEMBERS
+            or not all(isinstance(name, str) for name in given)
+        ):
             raise ConfigError("members", "must be names of nodes", 'for example ["a", "b", "c"]')
         self._parts.names.put(WISHES, _MEMBERS, msgpack.packb(sorted(given)))
         self.apply()
@@ -73,8 +84,8 @@ class Wishes:
             present = sum(1 for m in view.present if m.name in listed)
             return present, len(listed) // 2 + 1
         here = {m.address for m in view.members if m.status is not Status.LEFT}
-        known = here | set(self._parts.cluster.meeting.seeds)
-        return len(view.present), len(known) // 2 + 1
+        known = len(here) + len(self._parts.cluster.meeting.strangers(view))
+        return len(view.present), known // 2 + 1
 
     def apply(self) -> None:
         """Let the own record say what is wished of this node."""

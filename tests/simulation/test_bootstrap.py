@@ -87,11 +87,6 @@ def test_it_waits_along_the_whole_chain():
     assert [started_again(["j1", "j2", "j3"], ["j3"], LONG, seed) for seed in range(5)] == [[]] * 5
 
 
-@pytest.mark.xfail(
-    reason="a peer that says that it is in sync is believed before what it knows is here",
-    strict=True,
-    raises=AssertionError,
-)
 def test_that_a_peer_has_got_in_sync_meanwhile_is_not_yet_to_be_in_sync():
     """``j2`` was told all that ``j3`` had, which was nothing; ``j3`` gets in sync, and says so."""
     chain = ["j1", "j2", "j3"]

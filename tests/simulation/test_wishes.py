@@ -187,11 +187,6 @@ class All:
 
 
 @pytest.mark.parametrize("by", ["memory", "discovery"])
-@pytest.mark.xfail(
-    reason="the base counts members and configured peers only",
-    strict=True,
-    raises=AssertionError,
-)
 def test_two_of_five_are_no_quorum_after_an_outage_either(by: str, tmp_path: Path):
     """Both are told, by what they remember or by discovery, that there are three more nodes."""
     peers = dict.fromkeys("bcde", "a")

@@ -9,7 +9,7 @@ import pytest
 
 from pyhorde.cluster.effects import Send
 from pyhorde.cluster.member import Status
-from pyhorde.cluster.membership import TABLE_EVERY
+from pyhorde.cluster.membership import TABLE_EVERY, Membership
 from pyhorde.cluster.messages import Ack, Gossip, Nack, Ping, PingRequest, Table
 from pyhorde.cluster.outbox import Outbox
 from pyhorde.cluster.vitals import Vitals
@@ -208,6 +208,26 @@ def test_without_asking_again_over_the_stream_they_would_fail(monkeypatch: pytes
     pump.loses_packet = lambda *_: True
     pump.run((BLOCKED + 2) * LAN.probe_interval)
     assert all(node.core.statistics.failed_probes > 0 for node in pump.live)
+
+
+def test_to_ask_again_over_the_stream_is_no_second_packet_without_an_answer():
+    core = crowd(1)
+    core.received("boot-m000", Ack(0, "boot-m000", None, WELL, []), NOW, packet=True)
+    for lost in range(1, BLOCKED + 1):
+        ways = [effect.packet for effect in run_until_answered(core)]
+        assert ways == [True, False]
+        assert core._outbox.ways.works("boot-m000") is (lost < BLOCKED)
+
+
+def run_until_answered(core: Membership) -> list[Send]:
+    """The next probe, to which only the question over the stream is answered; its pings."""
+    pings: list[Send] = []
+    while not any(not ping.packet for ping in pings):
+        now = core.next_deadline()
+        effects = core.tick(now)
+        pings += [e for e in effects if isinstance(e, Send) and isinstance(e.message, Ping)]
+    core.received("boot-m000", Ack(0, "boot-m000", None, WELL, []), now)
+    return pings
 
 
 def test_packets_that_get_through_again_are_used_again():

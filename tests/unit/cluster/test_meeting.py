@@ -159,6 +159,8 @@ async def test_while_discovery_has_said_nothing_nobody_knows_who_is_missing():
     assert not around.situation.tried
     source.finds.put_nowait(set())
     await until(lambda: around.situation.tried)
+    assert around.situation.missing  # it has found nobody, and goes on looking
+    around.know(member("a"), linked="a")
     assert not around.situation.missing
     await around.meeting.aclose()
 

@@ -254,7 +254,7 @@ class Stage:
         config = NodeConfig(name="a", runtime=RuntimeConfig(**settings))
         world: Any = self.world
         cluster: Any = self.cluster
-        self.cluster.meeting = SimpleNamespace(seeds=config.peers)
+        self.cluster.meeting = SimpleNamespace(strangers=lambda _: [])
         self.names = Names(self.replica, world, self.cluster.view, "a")
         declared = {t: None for cls in classes for t in cls.types}
         self.codec = Codec(declared)
