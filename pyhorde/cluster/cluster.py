@@ -35,8 +35,7 @@ from pyhorde.seam import World
 
 log = logging.getLogger("pyhorde.cluster")
 
-CATCH_UP: Final = 2.0
-"""Longest wait, seconds, for what the others know, after this node stood still."""
+CATCH_UP: Final = 2.0  # seconds to wait for what the others know, after standing still
 JOINING: Final = 0.2
 """While it joins, a node looks this often, in seconds, whether it knows what the cluster knows."""
 
@@ -82,8 +81,7 @@ class Cluster:
         self.meter = LoopMeter(world)
         self.journal = Journal(me.boot, world.wall)
         self.meter.on_blocked = self.journal.blocked
-        self.load: Callable[[], int] = lambda: 0
-        """How many processes run here."""
+        self.load: Callable[[], int] = lambda: 0  # how many processes run here
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
         """What the timer waits for."""
@@ -108,7 +106,7 @@ class Cluster:
         return self.detector.view
 
     def age(self, name: str) -> float:
-        """For how many seconds this member has been what it is now."""
+        """Seconds since this member has become what it is now."""
         return self.detector.roster.age(name, self._world.now())
 
     @property
@@ -141,7 +139,7 @@ class Cluster:
             self._carry_out(self._replication.push())
 
     def announce(self, **changes: Any) -> None:
-        """Change the own member record (``draining``, ``types``) and tell everyone."""
+        """Change fields of the own member record and tell everyone."""
         self._run(self.detector.announce(self._world.now(), **changes))
 
     async def start(self) -> None:
@@ -195,23 +193,25 @@ class Cluster:
 
         With fewer others than ``copies``, all of them are enough. Of all, those are not waited for
         that join, and are told everything by somebody else; and stalled ones, which hear of it
-        before they go on. Raises ``NotReplicated``.
+        before they go on, if at least one other has it. Raises ``NotReplicated``.
         """
         deadline = self._world.now() + timeout
         while True:
             missing = self.missing(seq)
             others = len(self.view.others)
-            wanted = others - self._excused(seq) if copies is None else min(copies, others)
+            wanted = self._all_but_excused(seq) if copies is None else min(copies, others)
             if others - len(missing) >= wanted:
                 return
             left = deadline - self._world.now()
             if self.closed or not await self._waiting.for_confirmation(seq, left):
                 raise NotReplicated(what, missing, timeout)
 
-    def _excused(self, seq: int) -> int:
-        now, known = self._world.now(), self._replication
-        silent = [m for m in self.view.others if known.acked(m.boot) < seq]
-        return sum(m.status is Status.STALLED or known.is_joining(m.boot, now) for m in silent)
+    def _all_but_excused(self, seq: int) -> int:
+        now, known, others = self._world.now(), self._replication, self.view.others
+        silent = [m for m in others if known.acked(m.boot) < seq]
+        stalled = sum(m.status is Status.STALLED for m in silent)
+        excused = sum(m.status is Status.STALLED or known.is_joining(m.boot, now) for m in silent)
+        return max(len(others) - excused, min(1, stalled))
 
     async def caught_up(self, since: float, timeout: float) -> None:
         """Wait until everything is here that the live members had at ``since``.

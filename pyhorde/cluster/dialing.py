@@ -9,6 +9,7 @@ seed nor a member's address any more is forgotten.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ class Target:
 @dataclass(slots=True)
 class _Attempt:
     due: float = 0.0
+    last: float = -math.inf
     pause: float = 0.0
     busy: bool = False
     tried: bool = False
@@ -67,6 +69,7 @@ class Dialer:
             attempt = self._attempts.setdefault(target.address, _Attempt())
             if not attempt.busy and attempt.due <= now:
                 attempt.busy, attempt.due = True, now + self._config.redial_min
+                attempt.last = now
                 ready.append(target)
         return ready
 
@@ -103,9 +106,13 @@ class Dialer:
         return news
 
     def hurry(self, address: str) -> None:
-        """Dial this address as soon as possible, with short pauses again."""
+        """Dial this address as soon as possible, with short pauses again.
+
+        That is at once, but not sooner than ``redial_min`` after the last dial: a peer whose link
+        breaks as soon as it is up is not dialled without end.
+        """
         attempt = self._attempts.setdefault(address, _Attempt())
-        attempt.due, attempt.pause = 0.0, 0.0
+        attempt.due, attempt.pause = attempt.last + self._config.redial_min, 0.0
 
     def found(self, source: str, addresses: Iterable[str]) -> None:
         """These, and no others, are the seeds that a source of them knows now."""

@@ -10,8 +10,8 @@ The worse this node's own health, the longer all of it takes. Those who are aske
 that they have no answer either; who does not even hear that is in a bad way itself, or those it
 asked are: they are next.
 
-Members take turns in a shuffled order, so that each is probed once per round. Suspects are left
-out: they are pinged until it is decided. Source: Das, Gupta, Motivala, "SWIM" (2002), section 4.3.
+Members take turns, in an order that began by chance and changes a little from round to round.
+Suspects are left out: they are pinged until it is decided. Source: Das, Gupta, Motivala, "SWIM" (2002), section 4.3.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from pyhorde.cluster.vitals import Health
 from pyhorde.config import MembershipConfig
 from pyhorde.seam import Rng
 
+SWAPS: Final = 0.5
+"""How likely neighbours change places between two rounds."""
 MAX_RELAYS: Final = 10_000
 """So many probes for others may be under way; more are not made."""
 INDIRECT_SHARE: Final = 0.9
@@ -70,6 +72,8 @@ class Prober:
         self._seq = 0
         self._probe: Probe | None = None
         self._order: list[str] = []
+        """Who is still to come in this round, the next one last."""
+        self._round: list[str] = []
         self._next = math.inf
         self._relays: dict[int, Relay] = {}
 
@@ -188,6 +192,19 @@ class Prober:
             boot = self._order.pop()
             if boot in eligible:
                 return boot
-        self._order = sorted(eligible)
-        self._rng.shuffle(self._order)
+        self._order = list(reversed(self._next_round(eligible)))
         return self._order.pop() if self._order else None
+
+    def _next_round(self, eligible: set[str]) -> list[str]:
+        """About the order of the last round: nobody waits for much longer than one.
+
+        Pairs of neighbours change places by chance, so no pattern among several nodes lasts.
+        """
+        order = [boot for boot in self._round if boot in eligible]
+        for boot in sorted(eligible.difference(order)):
+            order.insert(self._rng.randrange(len(order) + 1), boot)
+        for place in range(1 + self._rng.randrange(2), len(order), 2):
+            if self._rng.random() < SWAPS:
+                order[place - 1], order[place] = order[place], order[place - 1]
+        self._round = order
+        return order

@@ -292,7 +292,7 @@ class Cell:
                 if not self._queue:
                     break
                 if (gate := self.setting.gate) is not None and gate.is_closed:
-                    await gate.passed(self.name)
+                    await gate.passed(self.name, lambda: self.phase is Phase.RUNNING)
                     continue
                 item = self._queue.popleft()
                 self.statistics.waiting = len(self._queue)
@@ -343,9 +343,13 @@ class Cell:
     async def _handle_call(self, item: CallItem) -> None:
         answer: bytes | HordeError
         try:
-            answer = await self._answer(item)
-            self.answers.remember(item.request_id, answer)
-            await self.keeper.after(self)
+            if item.request_id in self.answers:  # by a duplicate that was merged in meanwhile
+                await self.keeper.settled()
+                answer = self.answers.given(item.request_id)
+            else:
+                answer = await self._answer(item)
+                self.answers.remember(item.request_id, answer)
+                await self.keeper.after(self)
         except asyncio.CancelledError:
             fail(item.answer, _cut_off(self.name))
             raise

@@ -8,6 +8,7 @@ that took its place.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from pyhorde.runtime.parts import Parts
@@ -26,10 +27,10 @@ class OversleptGate:
     def is_closed(self) -> bool:
         return self._parts.cluster.wakefulness.is_doubtful
 
-    async def passed(self, name: str) -> None:
+    async def passed(self, name: str, runs: Callable[[], bool]) -> None:
         await self._parts.cluster.wakefulness.sure()
         deadline = self._parts.world.now() + GIVES_WAY
-        while self._is_lost(name) and self._parts.world.now() < deadline:  # noqa: ASYNC110
+        while runs() and self._is_lost(name) and self._parts.world.now() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.001)  # until its supervisor has looked at it
 
     def _is_lost(self, name: str) -> bool:

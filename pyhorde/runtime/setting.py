@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,8 +24,11 @@ class Gate(Protocol):
     def is_closed(self) -> bool:
         """Whether this node may have been replaced without knowing."""
 
-    async def passed(self, name: str) -> None:
-        """Wait until it is known whether the process of this name is still this node's."""
+    async def passed(self, name: str, runs: Callable[[], bool]) -> None:
+        """Wait until it is known that the process of this name is still this node's.
+
+        Or until it does not run any more.
+        """
 
 
 @dataclass(slots=True)

@@ -96,9 +96,16 @@ def test_a_present_member_at_the_address_of_a_former_one_is_not_dialled_slowly()
 def test_a_lost_link_is_dialled_again_at_once_and_with_short_pauses():
     one, members = dialer(), view(member("a"))
     pauses(one, members, 6)
+    last = one.next_deadline(members, set())
+    assert last is not None
+    one.due(members, set(), last)
+    one.reached("a:1", "a")
     one.hurry("a:1")
-    assert one.next_deadline(members, set()) == 0.0
-    assert pauses(one, members, 1)[0] <= LAN.redial_min * 1.25
+    assert one.next_deadline(members, set()) == last + LAN.redial_min  # at once, but not for ever
+    assert one.due(members, set(), last + 60.0)
+    one.failed("a:1", "refused", members, last + 60.0)
+    again = one.next_deadline(members, set())
+    assert again is not None and again - last - 60.0 <= LAN.redial_min * 1.25
 
 
 def test_hurry_for_an_unknown_address_is_remembered():
@@ -121,7 +128,10 @@ def test_success_makes_the_next_pause_short_again():
     one.due(members, set(), 200.0)
     one.reached("a:1", "a")
     one.hurry("a:1")
-    assert pauses(one, members, 1)[0] <= LAN.redial_min * 1.25
+    assert one.due(members, set(), 260.0)
+    one.failed("a:1", "refused", members, 260.0)
+    again = one.next_deadline(members, set())
+    assert again is not None and again - 260.0 <= LAN.redial_min * 1.25
 
 
 def test_an_error_is_news_once_until_it_changes_or_the_dial_succeeds():

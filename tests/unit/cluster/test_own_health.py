@@ -149,9 +149,7 @@ def test_to_meet_traces_of_an_earlier_boot_does_not():
     assert core.health.score == 0
 
 
-@pytest.mark.parametrize(
-    ("late", "score"), [(0.2, 0), (0.3, 1), (1.5, 3), (3.0, 3), (900.0, 3)]
-)
+@pytest.mark.parametrize(("late", "score"), [(0.2, 0), (0.3, 1), (1.5, 3), (3.0, 3), (900.0, 3)])
 def test_the_longer_a_node_stood_still_the_less_it_trusts_itself(late: float, score: int):
     core = crowd(3)
     core.tick(core.next_deadline() + late)

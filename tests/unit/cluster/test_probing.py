@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
@@ -167,3 +168,24 @@ def test_no_two_pings_of_a_node_have_the_same_number():
     assert probe is not None
     numbers = [probe.seq, prober.number(), prober.relay("x", 1, 101.0), prober.number()]
     assert len(set(numbers)) == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nobody_waits_for_much_longer_than_a_round(seed: int):
+    """With a new order for each round it would be up to two."""
+    prober = Prober(LAN, random.Random(seed), Health())
+    prober.start(0.0)
+    names = "abcdefgh"
+    members, now, turns = view(*names), 10.0, []
+    for _ in range(60 * len(names)):
+        probe = prober.begin(members, now)
+        assert probe is not None
+        turns.append(probe.boot)
+        prober.answered(probe.boot, now)
+        now += LAN.probe_interval
+    for name in names:
+        places = [place for place, boot in enumerate(turns) if boot == name]
+        gaps = [after - before for before, after in itertools.pairwise(places)]
+        assert max(gaps) <= len(names) + 1
+    rounds = {tuple(turns[i : i + len(names)]) for i in range(0, len(turns), len(names))}
+    assert len(rounds) > 20

@@ -45,7 +45,7 @@ class FakeCluster:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self.detector = SimpleNamespace(health=Health())
+        self.detector = SimpleNamespace(health=Health(), vitals=self.vitals)
         self.meter = SimpleNamespace(lag=0.0, last=None, blockages=0)
         self.packets = SimpleNamespace(statistics=PacketStatistics(sent=3, sent_bytes=300))
         self.journal = Journal("cafe" * 8, lambda: 1_700_000_000.0)
