@@ -43,13 +43,17 @@ days: $(READY) ## bad days for a simulated cluster of five, DAYS known seeds and
 	$(call step,$(DAYS) fresh bad days from seed $(FRESH) on)
 	@$(BIN)/python -m pyhorde.testing --seeds $(DAYS) --first $(FRESH) --nodes 5 --minutes 10
 
-benchmarks: $(READY) ## the registry's figures, and whether anything is lost or kept for ever
+benchmarks: $(READY) ## the figures of registry and membership, and whether anything is lost
 	$(call step,figures)
 	-@$(BIN)/python benchmarks/registry.py
 	$(call step,what stays behind)
 	-@$(BIN)/python benchmarks/churn.py
 	$(call step,a pulled cable)
 	-@$(BIN)/python benchmarks/link_down.py
+	$(call step,who is there)
+	-@$(BIN)/python benchmarks/detection.py
+	-@$(BIN)/python benchmarks/idle.py
+	-@$(BIN)/python benchmarks/bootstrap.py
 	$(call step,random histories)
 	-@$(BIN)/python benchmarks/histories.py --count 100000
 

@@ -11,7 +11,8 @@ that they have no answer either; who does not even hear that is in a bad way its
 asked are: they are next.
 
 Members take turns, in an order that began by chance and changes a little from round to round.
-Suspects are left out: they are pinged until it is decided. Source: Das, Gupta, Motivala, "SWIM" (2002), section 4.3.
+Suspects are left out: they are pinged until it is decided. Source: Das, Gupta, Motivala, "SWIM"
+(2002), section 4.3.
 """
 
 from __future__ import annotations
