@@ -14,6 +14,7 @@ from pyhorde.errors import ConfigError
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:7411"
 MAX_LABELS: Final = 64
+_PORT = re.compile(r"[0-9]{1,5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LOOPBACK = re.compile(r"(127(\.\d+){3}|localhost|\[?::1\]?)")
 
@@ -21,7 +22,7 @@ _LOOPBACK = re.compile(r"(127(\.\d+){3}|localhost|\[?::1\]?)")
 def split_address(address: str, option: str = "address") -> tuple[str, int]:
     """``HOST:PORT`` as its two parts (``[::1]:7411`` for IPv6)."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    if not colon or not host or not _PORT.fullmatch(port) or int(port) > 65535:
         raise ConfigError(option, f"{address!r} is no HOST:PORT", f"for example {DEFAULT_ADDRESS}")
     return host.strip("[]"), int(port)
 

@@ -299,13 +299,17 @@ def banner(config: NodeConfig, types: Sequence[str], apps: Sequence[str]) -> str
     address = config.advertise or config.bind
     rows = {
         "api": f"http://{address}/v1/status",
-        "peers": ", ".join(config.peers) or "none: this node starts a cluster of its own",
+        "peers": _peers(config) or "none: this node starts a cluster of its own",
         "types": ", ".join(types) or "none: give --app MODULE to offer some",
         "join": _join_line(config, apps),
         "talk": f"pyhorde status --address {address}",
     }
     lines = [f"node {config.name} is up on {address} (cluster {config.cluster})"]
     return "\n".join(lines + [f"  {label:<6} {text}" for label, text in rows.items()])
+
+
+def _peers(config: NodeConfig) -> str:
+    return ", ".join([*config.peers, *(f"whoever {url} knows" for url in config.discovery)])
 
 
 def _join_line(config: NodeConfig, apps: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from pyhorde.cluster.membership import Changed, Membership, Redial, Send, YieldN
 from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, Reached
 from pyhorde.cluster.meter import LoopMeter
 from pyhorde.cluster.packets import Packets
+from pyhorde.cluster.patience import Patience
 from pyhorde.cluster.replication import Caught, Learned, Repairs, Replication
 from pyhorde.cluster.sealing import Sealer
 from pyhorde.cluster.waiting import Waiting
@@ -30,7 +31,7 @@ from pyhorde.cluster.wakefulness import Wakefulness
 from pyhorde.cluster.wire import Wire
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Joined, Replica
-from pyhorde.errors import ConfigError, HordeError, NotReplicated
+from pyhorde.errors import ConfigError, HordeError
 from pyhorde.seam import World
 
 log = logging.getLogger("pyhorde.cluster")
@@ -40,7 +41,7 @@ JOINING: Final = 0.2
 """While it joins, a node looks this often, in seconds, whether it knows what the cluster knows."""
 
 
-class Cluster:
+class Cluster(Patience):
     """Membership, links and replication of one node."""
 
     def __init__(
@@ -64,7 +65,9 @@ class Cluster:
         wire = Wire(MEMBERSHIP_MESSAGES, (Reached,), REPLICATION_MESSAGES, messages)
         self.links = Links(config, world, wire, self)
         dialer = Dialer(config.peers, config.membership, world.rng)
-        self.meeting = Meeting(dialer, self.links, world, lambda: self.view, self._on_refused)
+        self.meeting = Meeting(
+            dialer, self.links, world, lambda: self.view, self._on_refused, config.membership
+        )
         self.meeting.on_dialled = self._arm
         self.wakefulness = Wakefulness(
             world.now,
@@ -175,61 +178,6 @@ class Cluster:
         await self.meeting.aclose()
         await self.links.aclose()
         self._waiting.all()
-
-    async def changed(self, timeout: float) -> bool:
-        """Wait until anything about the cluster changes.
-
-        False after ``timeout`` seconds, and at once when this node has stopped.
-        """
-        return not self.closed and await self._waiting.for_change(timeout)
-
-    def missing(self, seq: int) -> tuple[str, ...]:
-        """Names of the other present members that have not confirmed own event ``seq``."""
-        others = self.view.others
-        return tuple(m.name for m in others if self._replication.acked(m.boot) < seq)
-
-    async def replicated(self, seq: int, copies: int | None, timeout: float, what: str) -> None:
-        """Wait until ``copies`` other nodes (all present ones: None) have own events to ``seq``.
-
-        With fewer others than ``copies``, all of them are enough. Of all, those are not waited for
-        that join, and are told everything by somebody else; and stalled ones, which hear of it
-        before they go on, if at least one other has it. Raises ``NotReplicated``.
-        """
-        deadline = self._world.now() + timeout
-        while True:
-            missing = self.missing(seq)
-            others = len(self.view.others)
-            wanted = self._all_but_excused(seq) if copies is None else min(copies, others)
-            if others - len(missing) >= wanted:
-                return
-            left = deadline - self._world.now()
-            if self.closed or not await self._waiting.for_confirmation(seq, left):
-                raise NotReplicated(what, missing, timeout)
-
-    def _all_but_excused(self, seq: int) -> int:
-        now, known, others = self._world.now(), self._replication, self.view.others
-        silent = [m for m in others if known.acked(m.boot) < seq]
-        stalled = sum(m.status is Status.STALLED for m in silent)
-        excused = sum(m.status is Status.STALLED or known.is_joining(m.boot, now) for m in silent)
-        return max(len(others) - excused, min(1, stalled))
-
-    async def caught_up(self, since: float, timeout: float) -> None:
-        """Wait until everything is here that the live members had at ``since``.
-
-        Gives up on members that do not answer, or cannot be linked, within ``timeout`` seconds.
-        """
-        deadline = self._world.now() + timeout
-        while True:
-            lagging = self._replication.lagging(since)
-            for boot in lagging:
-                if not self._replication.asking(boot, since):
-                    self._run(self._replication.ask(boot, self._world.now()))
-            unlinked = [m for m in self.view.others if m.status is Status.ALIVE]
-            unlinked = [m for m in unlinked if m.boot not in self.links.boots]
-            if not (lagging or unlinked):
-                return
-            if not await self.changed(deadline - self._world.now()):
-                return
 
     # ---- what the links tell and ask ---------------------------------------------------------
 
@@ -387,6 +335,9 @@ class Cluster:
         self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
 
     def _tick(self) -> None:
+        late = self._world.now() - self._ticked - JOINING
+        if not self.in_sync and late > 1.0:  # to stand still is not to be patient
+            self._started += late
         self._timer = self._armed_for = None
         self.wakefulness.ran()
         now = self._ticked = self._world.now()
@@ -405,6 +356,7 @@ class Cluster:
     def _judge(self, now: float) -> list[membership.Effect]:
         self.detector.describe(self.load(), self.meter.lag)
         effects: list[membership.Effect] = []
+        self.detector.notice_stall(now)
         for boot in self.detector.suspects:
             silence = self.links.host_silence(boot)
             if silence is not None:
@@ -422,6 +374,7 @@ class Cluster:
             if member.status is Status.DEAD and absence < config.remember_deletions and patient:
                 holding.append(member.boot)
         self._carry_out(self._replication.forget(holding))
+        self.packets.forget()
 
     def _company(self, effects: Iterable[membership.Effect]) -> list[str]:
         """Members in good standing that are sent something now."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from pyhorde.cluster.member import Member, View
@@ -34,6 +34,8 @@ class Hello:
     cluster: str
     member: list[Any]
     nonce: str
+    proof: bytes = b""
+    """That it knows the secret. It may have been recorded: enough to be heard, not to get in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Refusal:
     """Not let in. ``why`` is one of version, cluster, self, name, secret.
 
     ``settled``: the node that refuses is in sync with the cluster, and knows who has which name.
+    ``proof``: that it knows the secret; without it nobody stops because of what it says.
     """
 
     tag: ClassVar[int] = 62
@@ -61,6 +64,7 @@ class Refusal:
     detail: str
     holder: list[Any] | None
     settled: bool = False
+    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,22 @@ def proof(secret: bytes | None, role: str, hello: Hello, nonce: str) -> bytes:
         return b""
     text = "\0".join((role, hello.cluster, hello.nonce, nonce, str(hello.member[2])))
     return hmac.digest(secret, text.encode(), "sha256")
+
+
+def hello_proof(secret: bytes | None, hello: Hello) -> bytes:
+    """What shows that who dials knows the secret."""
+    return proof(secret, "hello", hello, repr(hello.member))
+
+
+def refusal_proof(secret: bytes | None, hello: Hello, refusal: Refusal) -> bytes:
+    """What shows that who refuses this dialler knows the secret, and what it said."""
+    said = (refusal.why, refusal.holder, refusal.settled)
+    return proof(secret, "refuse", hello, repr(said))
+
+
+def signed(secret: bytes | None, hello: Hello) -> Hello:
+    """The same greeting with its proof."""
+    return replace(hello, proof=hello_proof(secret, hello))
 
 
 def proves(given: bytes, expected: bytes) -> bool:

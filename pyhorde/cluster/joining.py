@@ -71,7 +71,8 @@ class Joining:
             standing = Standing.MET
         else:
             standing = Standing.GAVE_UP if self._is_late(situation) else Standing.SEEKING
-        return Reached(int(standing), _digest({situation.me, *situation.others}))
+        met = standing is Standing.MET
+        return Reached(int(standing), _digest({situation.me, *situation.others}) if met else 0)
 
     def news(self, situation: Situation) -> list[tuple[str, Reached]]:
         """Who has to hear that, because they have not heard it yet."""

@@ -235,11 +235,11 @@ class Links:
         """Who is there, and the last frame of the handshake; None to give this attempt up."""
         me = self._events.view.me
         hello = Hello(VERSION, self._config.cluster, me.to_wire(), self._world.token())
+        hello = handshake.signed(self._config.secret, hello)
         await stream.send(HANDSHAKE.encode(hello))
         answer = await _receive(stream)
         if isinstance(answer, Refusal):
-            self._refused(answer)
-            raise HandshakeRefused(address, answer.why, answer.detail)
+            raise self._refused(answer, hello, address)
         if not isinstance(answer, Welcome):
             raise ProtocolError("something else than Welcome")
         peer = _member(answer.member)
@@ -269,10 +269,14 @@ class Links:
         view = self._events.view
         refusal = handshake.refusal(hello, self._config.cluster, view, self._links.keys())
         if refusal is not None:
-            if refusal.why == "name" and guest.name == view.me.name:
+            expected = handshake.hello_proof(self._config.secret, hello)
+            known = handshake.proves(hello.proof, expected)
+            if known and refusal.why == "name" and guest.name == view.me.name:
                 self._events.on_name_contested(guest)
-            settled = self._events.settled and await self._is_there(refusal)
+            settled = known and self._events.settled and await self._is_there(refusal)
             refusal = replace(refusal, settled=settled)
+            proof = handshake.refusal_proof(self._config.secret, hello, refusal)
+            refusal = replace(refusal, proof=proof)
             fields = {"from": guest.name, "address": guest.address, "detail": refusal.detail}
             await self._refuse(stream, refusal, fields)
             return None
@@ -330,9 +334,17 @@ class Links:
             await asyncio.sleep(0.02)
         return link.frames != heard
 
-    def _refused(self, refusal: Refusal) -> None:
-        if refusal.why == "name" and refusal.holder is not None:
-            self._events.on_name_refused(_member(refusal.holder), settled=refusal.settled)
+    def _refused(self, refusal: Refusal, hello: Hello, address: str) -> HandshakeRefused:
+        """What somebody at this address says counts only as far as it proves to know the secret."""
+        if refusal.why != "name":
+            return HandshakeRefused(address, refusal.why, refusal.detail)
+        expected = handshake.refusal_proof(self._config.secret, hello, refusal)
+        holder = _member(refusal.holder) if refusal.holder is not None else None
+        proven = handshake.proves(refusal.proof, expected)
+        if not proven or holder is None or holder.name != self._events.view.me.name:
+            return HandshakeRefused(address, "secret", "it refuses without a proof that it may")
+        self._events.on_name_refused(holder, settled=refusal.settled)
+        return HandshakeRefused(address, refusal.why, refusal.detail)
 
     async def _linger(self, stream: Stream) -> None:
         """Let the other side read the refusal and close first."""

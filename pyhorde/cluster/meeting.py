@@ -16,13 +16,14 @@ from pyhorde.cluster.joining import Situation
 from pyhorde.cluster.links import Links
 from pyhorde.cluster.member import View
 from pyhorde.cluster.tasks import Tasks
+from pyhorde.config import MembershipConfig
 from pyhorde.errors import ClusterError, DialRefused, HandshakeRefused
 from pyhorde.seam import World
 
 log = logging.getLogger("pyhorde.cluster")
 
 SHUT_OUT: Final = 10.0
-"""Seconds for which it counts that somebody else has this node's name."""
+"""Seconds at least for which it counts that somebody else has this node's name."""
 
 
 class Meeting:
@@ -35,7 +36,9 @@ class Meeting:
         world: World,
         view: Callable[[], View],
         on_refused: Callable[[str], None],
+        config: MembershipConfig,
     ) -> None:
+        self._shut_out_for = max(SHUT_OUT, 1.25 * config.redial_max + 2 * config.dial_timeout + 1)
         self._dialer = dialer
         self._links = links
         self._world = world
@@ -105,7 +108,7 @@ class Meeting:
             waited=waited,
             told=told,
             by_settled=by_settled,
-            shut_out=any(now - said < SHUT_OUT for said in self._shut_out.values()),
+            shut_out=any(now - said < self._shut_out_for for said in self._shut_out.values()),
         )
 
     async def aclose(self) -> None:

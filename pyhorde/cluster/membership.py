@@ -43,8 +43,7 @@ TABLE_EVERY: Final = 20.0
 """Probe intervals between two exchanges of whole tables; in a large cluster they are longer."""
 SMALL: Final = 10
 BEAT: Final = 0.2
-"""Longest pause between two ticks, seconds, while a probe or a suspicion runs: how a node notices
-that it stood still. Whoever is judged then would pay for it."""
+"""Longest pause between two ticks, seconds, while somebody is judged: who stands still notices."""
 STALL: Final = 0.25
 """A tick later than this many seconds means that it did."""
 
@@ -120,7 +119,7 @@ class Membership:
 
     def linked(self, peer: Member, now: float) -> list[Effect]:
         """A link is up; ``peer`` is what its node says of itself."""
-        self._notice_stall(now)
+        self.notice_stall(now)
         self._outbox.links.add(peer.boot)
         self._outbox.ways.linked(peer.boot)
         self._signs.of(peer.boot, now)
@@ -138,7 +137,7 @@ class Membership:
 
     def refused(self, boot: str, now: float) -> list[Effect]:
         """Dialling this member's address was refused, or somebody else answered there."""
-        self._notice_stall(now)
+        self.notice_stall(now)
         if self.view.is_present(boot) and boot not in self._outbox.links | {self.me.boot}:
             suspect = self.view.by_boot[boot].at(Status.SUSPECT)
             self._suspect(Update(suspect, self.me.name, evidence=True), now, tell=True)
@@ -170,7 +169,7 @@ class Membership:
 
         Raises ``ValueError``, changing nothing, for a bad one.
         """
-        self._notice_stall(now)
+        self.notice_stall(now)
         self._signs.again(sender, now)
         match message:
             case Ping():
@@ -211,7 +210,7 @@ class Membership:
 
     def tick(self, now: float) -> list[Effect]:
         """Do what is due."""
-        self._notice_stall(now)
+        self.notice_stall(now)
         self._beat = now
         self._prober.expire(now)
         self._tick_probe(now)
@@ -227,14 +226,14 @@ class Membership:
                 self._outbox.ways.forget(boot)
         return self._outbox.drain()
 
-    def _notice_stall(self, now: float) -> None:
+    def notice_stall(self, now: float) -> None:
+        """Find out whether this node itself stood still, before anybody is judged for it."""
         late = now - self.next_deadline()
-        lost = now - self._beat
         if late > STALL or not self._judges:
             self._beat = now
         if late > STALL:
-            self._prober.credit(lost)
-            self._suspicions.credit(lost)
+            self._prober.credit(late)
+            self._suspicions.credit(late)
             self._stood_still(late, now)
 
     def _stood_still(self, seconds: float, now: float) -> None:
@@ -342,6 +341,7 @@ class Membership:
             self._suspect(Update(suspect, self.me.name), now, tell=True)
         if suspicion.stalled:
             suspicion.vouched = any(map(self._is_there, suspicion.vouchers))
+            suspicion.look_again(now, size, self.config)
         if now < suspicion.deadline(size, self.config):
             return
         if suspicion.last_check_until is None:
@@ -373,22 +373,22 @@ class Membership:
             self._merge(update, now, f"told by {self.roster.name_of(sender)}", sender)
 
     def _compare(self, sender: str, table: Table, now: float) -> None:
-        for member, absent in [read_row(raw) for raw in table.members]:
-            self._merge_row(member, now - absent, sender, now)
+        for member, absent, voucher in [read_row(raw) for raw in table.members]:
+            self._merge_row(Update(member, voucher), now - absent, sender, now)
         if table.reply:
             self._outbox.table(sender, now, reply=False)
 
-    def _merge_row(self, member: Member, since: float, sender: str, now: float) -> None:
+    def _merge_row(self, row: Update, since: float, sender: str, now: float) -> None:
+        member = row.member
         teller = self.roster.name_of(sender)
         known = self.roster.get(member.name)
-        if known is None and not member.present:
-            if now - since <= self.config.former_member_ttl:
-                self._store(member, f"told by {teller}", now)
+        remembered = now - since <= self.config.former_member_ttl
+        if known is None and not member.present and remembered:
+            self._store(member, f"told by {teller}", now)
         elif known is not None and known.present and _is_verdict(member, known, self.me):
             self._merge(Update(member.at(Status.SUSPECT), teller), now, "")
         else:
-            voucher = teller if member.status is Status.STALLED else ""
-            self._merge(Update(member, voucher), now, f"told by {teller}", sender)
+            self._merge(row, now, f"told by {teller}", sender)
         known = self.roster.get(member.name)
         if not member.present and known is not None and known.boot == member.boot:
             self.roster.went(member.name, since)

@@ -10,6 +10,7 @@ cluster, and everybody has heard after a few hops.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -150,7 +151,7 @@ class Outbox:
 
     def table(self, boot: str, now: float, *, reply: bool) -> None:
         """Send the whole table."""
-        self._send(boot, Table(self._roster.rows(now), reply))
+        self._send(boot, Table(self._roster.rows(now, self._voucher), reply))
 
     def table_to_somebody(self, now: float) -> None:
         """Exchange whole tables with a random linked member, if there is one."""
@@ -176,10 +177,18 @@ class Outbox:
         if member is None or member.status not in (*DOUBTED, Status.DEAD):
             return []
         suspicion = self._suspicions.get(boot)
-        said_by: set[str] = set()
-        if suspicion is not None:  # of a stalled one: who has seen that its machine lives
-            said_by = suspicion.vouchers if suspicion.stalled else suspicion.accusers
-        return [Update(member, min(said_by, default="")).to_wire()]
+        if member.status is Status.STALLED or suspicion is None:
+            return [Update(member, self._voucher(member)).to_wire()]
+        return [Update(member, min(suspicion.accusers, default="")).to_wire()]
+
+    def _voucher(self, member: Member) -> str:
+        """Somebody who has seen for itself that the machine of this stalled member lives."""
+        suspicion = self._suspicions.get(member.boot)
+        if suspicion is None or not suspicion.stalled:
+            return ""
+        if suspicion.host_seen > -math.inf:
+            return self._roster.me.name
+        return min(suspicion.vouchers, default="")
 
     def _some(self, boots: Iterable[str], count: int) -> list[str]:
         ordered = sorted(boots)

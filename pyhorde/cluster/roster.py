@@ -8,6 +8,7 @@ otherwise nodes that forget at different moments would teach each other the same
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from pyhorde.cluster.effects import Changed
@@ -95,9 +96,13 @@ class Roster:
             self._since.pop(name, None)
             self._view = None
 
-    def rows(self, now: float) -> list[Any]:
-        """Plain data for messages: each record, and for how many seconds it has been absent."""
-        return [[m.to_wire(), now - self._gone.get(m.name, now)] for m in self.view.members]
+    def rows(self, now: float, voucher: Callable[[Member], str] = lambda _: "") -> list[Any]:
+        """Plain data for messages: each record, and for how many seconds it has been absent.
+
+        And who has seen that its machine lives, although it is silent.
+        """
+        members = self.view.members
+        return [[m.to_wire(), now - self._gone.get(m.name, now), voucher(m)] for m in members]
 
     def validate(self) -> None:
         """Check what must always hold."""
@@ -107,13 +112,13 @@ class Roster:
         assert set(self._gone) == absent
 
 
-def read_row(raw: Any) -> tuple[Member, float]:
+def read_row(raw: Any) -> tuple[Member, float, str]:
     """Check and rebuild one of the ``rows`` of a table. Raises ``ValueError``."""
-    if not isinstance(raw, list) or len(raw) != 2:
-        raise ValueError("table: expected a member and its absence")
+    if not isinstance(raw, list) or len(raw) != 3 or not isinstance(raw[2], str):
+        raise ValueError("table: expected a member, its absence and its voucher")
     absent = raw[1]
     if isinstance(absent, bool) or not isinstance(absent, int | float):
         raise ValueError("table: the absence is no number")
     if not 0 <= absent <= MAX_ABSENCE:
         raise ValueError("table: bad absence")
-    return Member.from_wire(raw[0]), float(absent)
+    return Member.from_wire(raw[0]), float(absent), raw[2][:64]

@@ -85,6 +85,14 @@ class Suspicion:
         """When to run the last check, or, if that runs already, to give the verdict."""
         if self.last_check_until is not None:
             return self.last_check_until
+        return self._end(size, config)
+
+    def look_again(self, now: float, size: int, config: MembershipConfig) -> None:
+        """No verdict yet, when its machine was heard after all while the last check ran."""
+        if self.last_check_until is not None and self._end(size, config) > now:
+            self.last_check_until = None
+
+    def _end(self, size: int, config: MembershipConfig) -> float:
         wanted = confirmations_wanted(size, config)
         confirmed = min(wanted, self.confirmed)
         end = self.started + timeout(confirmed, wanted, *bounds(size, config))

@@ -1,7 +1,8 @@
 """Whether this node stood still for so long that it may have been replaced.
 
-The cluster's timer runs at least once every ``sync_interval``. When it is much later than that, the
-node cannot know what happened meanwhile; until it has heard from the others, it is in doubt.
+The cluster's timer runs about once every ``sync_interval``, or more often. When it is much later
+than that, the node cannot know what happened meanwhile; until it has heard from the others, it is
+in doubt.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Wakefulness:
         catch_up: Callable[[float], Awaitable[None]],
     ) -> None:
         self._now = now
-        self._patience = interval + OVERSLEPT
+        self.patience = interval + OVERSLEPT
+        """Seconds after which a node that stands still will be in doubt."""
         self._catch_up = catch_up
         self._ran = math.inf
         self._catching: asyncio.Task[None] | None = None
@@ -41,7 +43,7 @@ class Wakefulness:
     @property
     def is_doubtful(self) -> bool:
         """Whether the node stood still, and does not know yet what happened meanwhile."""
-        if self._catching is None and self._now() - self._ran > self._patience:
+        if self._catching is None and self._now() - self._ran > self.patience:
             self._catching = self._tasks.spawn(self._find_out(), "catch up after a stall")
         return self._catching is not None
 

@@ -123,7 +123,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
         "who stood still blames nobody for it: lost time is credited, and a last check comes first",
         ("stall",),
         (
-            (Membership, "_notice_stall", _nothing),
+            (Membership, "notice_stall", _nothing),
             (Membership, "_tick_suspicion", _bury_without_last_check),
         ),
     ),

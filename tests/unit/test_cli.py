@@ -583,3 +583,16 @@ def test_the_join_line_carries_what_the_next_node_needs() -> None:
     assert "join   pyhorde node --peers 10.0.0.1:1 --cluster blue --secret-file FILE\n" in text
     assert "none: give --app MODULE" in text
     assert click.unstyle(text) == text
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({}, "  peers  none: this node starts a cluster of its own"),
+        ({"peers": ("a:1", "b:1")}, "  peers  a:1, b:1"),
+        ({"discovery": ("dns://horde:7411",)}, "  peers  whoever dns://horde:7411 knows"),
+    ],
+)
+def test_the_banner_says_where_peers_are_looked_for(settings: dict[str, Any], line: str) -> None:
+    config = NodeConfig(name="a", bind="127.0.0.1:1", **settings)
+    assert line in output.banner(config, [], ()).splitlines()

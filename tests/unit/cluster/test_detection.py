@@ -451,6 +451,7 @@ def test_a_stall_while_nobody_is_judged_puts_the_next_probe_off_by_an_interval_a
     pump.run(random.Random(seed).uniform(0, 3))
     pump.stall("a", 60.0)
     pump.run(60.01)
-    assert pump.nodes["a"].core.next_deadline() <= pump.now + LAN.probe_interval
+    core = pump.nodes["a"].core
+    assert core.next_deadline() <= pump.now + LAN.probe_interval * (core.health.factor + 1)
     pump.run(10.0)
     assert pump.agreed()

@@ -76,7 +76,7 @@ def test_who_accuses_is_passed_on_too():
 def test_a_table_full_of_news_is_not_passed_on(rows: int, told: int):
     """Whoever joins learns of everybody at once; all know that but itself."""
     core = crowd(LARGE)
-    table = [[member(f"new-{n:03}").to_wire(), 0.0] for n in range(rows)]
+    table = [[member(f"new-{n:03}").to_wire(), 0.0, ""] for n in range(rows)]
     effects = core.received("boot-m000", Table(table, reply=False), NOW)
     assert core.roster.size == 1 + LARGE + rows
     assert len(sends(effects, Gossip)) == told
@@ -84,7 +84,7 @@ def test_a_table_full_of_news_is_not_passed_on(rows: int, told: int):
 
 def test_rumours_that_were_too_many_are_not_passed_on_with_the_next_ones():
     core = crowd(LARGE)
-    table = [[member(f"new-{n:03}").to_wire(), 0.0] for n in range(RUMOURS + 1)]
+    table = [[member(f"new-{n:03}").to_wire(), 0.0, ""] for n in range(RUMOURS + 1)]
     core.received("boot-m000", Table(table, reply=False), NOW)
     for _, message in sends(heard(core, "m007"), Gossip):
         assert [u.member.name for u in updates(message)] == ["m007"]

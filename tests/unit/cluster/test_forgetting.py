@@ -378,10 +378,15 @@ async def test_who_is_told_everything_by_somebody_else_is_not_waited_for_by_a_fl
     cluster = Cluster(NodeConfig(name="me"), world, member("me"), mine, ())  # type: ignore[arg-type]
     cluster.detector.linked(A, now[0])
     cluster._replication.linked(boot("a"), now[0])
+    cluster.detector.linked(member("donor"), now[0])
+    cluster._replication.linked(boot("donor"), now[0])
+    cluster.detector.roster._since[A.name] = now[0]
     mine.add("k", None)
+    confirmed = SyncRequest({boot("me"): mine.seq})
+    cluster._replication.received(boot("donor"), confirmed, now[0], 0.0)
     with pytest.raises(NotReplicated):
         await cluster.replicated(mine.seq, None, 0.0, "it")
     now[0] += 2
     await cluster.replicated(mine.seq, None, 0.0, "it")
     with pytest.raises(NotReplicated):
-        await cluster.replicated(mine.seq, 1, 0.0, "it")  # that it is safe elsewhere nobody says
+        await cluster.replicated(mine.seq, 2, 0.0, "it")  # that it is safe there nobody says

@@ -136,7 +136,7 @@ def test_a_new_boot_counts_whatever_is_said_about_the_old():
     for status in Status:
         said = Update(replace(old, incarnation=99).at(status), "c", evidence=True)
         assert core.received("x", Gossip([said.to_wire()]), now) == []
-        core.received("x", Table([[said.member.to_wire(), 5.0]], reply=False), now)
+        core.received("x", Table([[said.member.to_wire(), 5.0, ""]], reply=False), now)
         core.refused(old.boot, now)
         core.unlinked(old.boot, now)
     assert pump.record("a", "b") == pump.nodes["b"].me
@@ -250,7 +250,7 @@ def test_news_of_the_end_of_a_member_nobody_remembers_is_no_news():
     gone = replace(pump.record("a", "b"), name="x", boot="x")
     for status in (DEAD, LEFT):
         assert core.received("y", Gossip([Update(gone.at(status)).to_wire()]), now) == []
-        row = [gone.at(status).to_wire(), LAN.former_member_ttl + 1]
+        row = [gone.at(status).to_wire(), LAN.former_member_ttl + 1, ""]
         assert core.received("y", Table([row], reply=False), now) == []
     assert pump.status("a", "x") is None
 
@@ -259,7 +259,7 @@ def test_a_former_member_in_a_table_is_remembered_but_is_no_news():
     pump = mesh("ab")
     core, now = pump.nodes["a"].core, pump.now
     gone = replace(pump.record("a", "b"), name="x", boot="x", status=DEAD)
-    (effect,) = core.received("y", Table([[gone.to_wire(), 5.0]], reply=False), now)
+    (effect,) = core.received("y", Table([[gone.to_wire(), 5.0, ""]], reply=False), now)
     assert effect == Changed(None, gone, "told by y")
     assert len(core._outbox._news) == 0
 
@@ -271,7 +271,7 @@ def test_dead_in_a_table_is_a_suspicion_that_the_teller_shares():
     pump = mesh("abc")
     core, record = pump.nodes["a"].core, pump.record("a", "b")
     teller = pump.nodes["c"].me.boot
-    core.received(teller, Table([[record.at(DEAD).to_wire(), 3.0]], reply=False), pump.now)
+    core.received(teller, Table([[record.at(DEAD).to_wire(), 3.0, ""]], reply=False), pump.now)
     suspicion = core._suspicions.get(record.boot)
     assert pump.status("a", "b") is SUSPECT
     assert suspicion is not None and suspicion.accusers == {"c"}
@@ -280,7 +280,7 @@ def test_dead_in_a_table_is_a_suspicion_that_the_teller_shares():
 def test_suspect_in_a_table_is_hearsay_and_confirms_nothing():
     pump = mesh("abc")
     core, record = pump.nodes["a"].core, pump.record("a", "b")
-    table = Table([[record.at(SUSPECT).to_wire(), 0.0]], reply=False)
+    table = Table([[record.at(SUSPECT).to_wire(), 0.0, ""]], reply=False)
     core.received(pump.nodes["c"].me.boot, table, pump.now)
     suspicion = core._suspicions.get(record.boot)
     assert pump.status("a", "b") is SUSPECT
@@ -293,7 +293,7 @@ def test_a_suspicion_by_hearsay_alone_ends_like_any_other():
     pump = mesh("ab")
     core, record = pump.nodes["a"].core, pump.record("a", "b")
     pump.power_off("b")
-    table = Table([[record.at(SUSPECT).to_wire(), 0.0]], reply=False)
+    table = Table([[record.at(SUSPECT).to_wire(), 0.0, ""]], reply=False)
     pump._run(pump.nodes["a"], core.received("x", table, pump.now))
     pump.run_until(pump.agreed, 6.0)
     assert "suspected by others" in pump.seen("b", DEAD)[0].change.cause
@@ -387,8 +387,8 @@ GOOD = Update(Member(name="n", address="n:1", boot="n", generation=1)).to_wire()
         Ack(1, "n", GOOD[0], WELL, [GOOD, None]),
         Ack(1, "m", GOOD[0], WELL, [GOOD]),
         Ack(1, "n", GOOD[0], [True, 0, 0], [GOOD]),
-        Table([[GOOD[0], 0.0], [GOOD[0]]], reply=False),
-        Table([[GOOD[0], 0.0], None], reply=True),
+        Table([[GOOD[0], 0.0, ""], [GOOD[0]]], reply=False),
+        Table([[GOOD[0], 0.0, ""], None], reply=True),
         "no message",
     ],
 )

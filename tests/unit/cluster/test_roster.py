@@ -110,8 +110,8 @@ def test_the_own_node_is_never_forgotten():
 def test_rows_say_for_how_long_members_have_been_absent(roster: Roster):
     roster.store(A.at(Status.DEAD), "silence", 200.0)
     assert [read_row(raw) for raw in roster.rows(230.0)] == [
-        (A.at(Status.DEAD), 30.0),
-        (ME, 0.0),
+        (A.at(Status.DEAD), 30.0, ""),
+        (ME, 0.0, ""),
     ]
 
 
@@ -121,12 +121,14 @@ def test_rows_say_for_how_long_members_have_been_absent(roster: Roster):
         None,
         A.to_wire(),
         [A.to_wire()],
-        [A.to_wire(), "1"],
-        [A.to_wire(), True],
-        [A.to_wire(), -1],
-        [A.to_wire(), math.nan],
-        [A.to_wire(), math.inf],
-        [A.to_wire()[:-1], 1],
+        [A.to_wire(), "1", ""],
+        [A.to_wire(), True, ""],
+        [A.to_wire(), -1, ""],
+        [A.to_wire(), math.nan, ""],
+        [A.to_wire(), math.inf, ""],
+        [A.to_wire()[:-1], 1, ""],
+        [A.to_wire(), 1],
+        [A.to_wire(), 1, 2],
     ],
 )
 def test_a_malformed_row_is_a_value_error(raw: object):

@@ -228,10 +228,11 @@ def test_hearsay_and_the_word_of_strangers_or_in_the_own_name_win_no_time(vouche
 def test_who_says_in_a_table_that_somebody_is_stalled_vouches_but_accuses_nobody():
     """Else whoever joins would bury those whom the others see."""
     core = crowd(4)
-    core.received("boot-m001", Table([[member("m000", status=STALLED).to_wire(), 0.0]], False), NOW)
+    row = [member("m000", status=STALLED).to_wire(), 0.0, "m003"]
+    core.received("boot-m001", Table([row], False), NOW)
     suspicion = core._suspicions.get("boot-m000")
     assert suspicion is not None and suspicion.stalled
-    assert suspicion.vouchers == {"m001"}
+    assert suspicion.vouchers == {"m003"}  # who has seen it, not who tells
     assert suspicion.witnesses == set()
 
 
