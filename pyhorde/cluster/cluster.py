@@ -89,9 +89,7 @@ class Cluster(Patience):
         self._armed_for: float | None = None
         """What the timer waits for."""
         self._waiting = Waiting()
-        self._started = 0.0
-        self._ticked = 0.0
-        self._next_forget = 0.0
+        self._started = self._ticked = self._next_forget = 0.0
         self.closed = False
         """Whether this node has stopped."""
         self.in_sync = False

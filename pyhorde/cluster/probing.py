@@ -127,7 +127,7 @@ class Prober:
         if probe is None or probe.ends is None or now < probe.ends:
             return None
         self._probe = None
-        self._health.worse(min(2, len(probe.asked - probe.nacks)) if probe.asked else 1)
+        self._health.worse(len(probe.asked - probe.nacks) if probe.asked else 1)
         self._order.extend(sorted(probe.asked - probe.nacks))
         return probe
 

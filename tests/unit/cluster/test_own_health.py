@@ -45,7 +45,7 @@ def fail(core: Membership) -> None:
         core.tick(now)
 
 
-@pytest.mark.parametrize(("nacks", "score"), [(3, 0), (2, 1), (1, 2), (0, 2)])
+@pytest.mark.parametrize(("nacks", "score"), [(3, 0), (2, 1), (1, 2), (0, 3)])
 def test_a_failed_probe_speaks_against_the_node_if_one_of_its_helpers_is_silent(
     nacks: int, score: int
 ):
