@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 
 import pytest
 
 from pyhorde import Node
 from pyhorde.cluster.handshake import HANDSHAKE, Confirm, Hello, Refusal
+from pyhorde.cluster.http import HttpNetwork
 from pyhorde.cluster.member import Member
 from pyhorde.cluster.real import RealWorld
 from pyhorde.cluster.wire import VERSION
 from pyhorde.demo.cluster import free_ports
-from pyhorde.errors import ConfigError
+from pyhorde.errors import ConfigError, StreamClosed
+from pyhorde.seam import Stream
 from tests.integration.clusters import Horde, states_in, until
 from tests.integration.processes import Replicated
 
@@ -183,3 +187,47 @@ async def test_a_busy_address_is_a_configuration_error(horde: Horde):
     second = horde.make("b", bind=a.config.bind)
     with pytest.raises(ConfigError, match=f"cannot listen on {a.config.bind}"):
         await second.start()
+
+
+@contextlib.asynccontextmanager
+async def refusing(holder: Member, *, settled: bool) -> AsyncIterator[str]:
+    """Somebody without the secret who says that ``holder`` has the name of whoever dials."""
+
+    async def accept(stream: Stream) -> None:
+        with contextlib.suppress(StreamClosed):
+            await stream.receive()
+            refusal = Refusal("name", "taken", holder.to_wire(), settled)
+            await stream.send(HANDSHAKE.encode(refusal))
+            await stream.receive()
+
+    network = HttpNetwork()
+    listener = await network.listen("127.0.0.1:0", accept)
+    yield listener.address
+    await listener.close()
+    await network.aclose()
+
+
+@pytest.mark.parametrize("settled", [True, False])
+async def test_nobody_without_the_secret_can_say_that_a_name_is_taken(horde: Horde, settled: bool):
+    """It would stop the node, or keep it from starting for ever."""
+    holder = Member(name="a", address="evil:1", boot="f" * 32, generation=2**53 - 1)
+    async with refusing(holder, settled=settled) as address:
+        a = await horde.start("a", secret=SECRET, peers=[address])
+        assert a.state == "ready" and states_in(a) == {"a": "alive"}
+        await a.aclose()
+
+
+async def test_nobody_without_the_secret_makes_a_node_that_joins_give_up_its_name(horde: Horde):
+    network = HttpNetwork()
+    holder = Member(name="a", address="evil:1", boot="0" * 32, generation=0)
+    a = horde.make("a", secret=SECRET, peers=["127.0.0.1:1"])
+    starting = asyncio.create_task(a.start())
+    await until(lambda: a._listener is not None, "it listens")
+    stream = await network.dial(a.config.bind, 2.0)
+    await stream.send(HANDSHAKE.encode(Hello(VERSION, "horde", holder.to_wire(), "nonce")))
+    (refusal,) = HANDSHAKE.decode(await stream.receive())
+    assert refusal.why == "name" and not refusal.settled
+    await stream.close()
+    await starting
+    assert a.state == "ready"
+    await network.aclose()
