@@ -125,6 +125,14 @@ async def test_of_two_live_nodes_of_one_name_the_newcomer_does_not_start(
     assert (await b.start_child(Replicated, "visits", 1)).name == "visits"
 
 
+async def test_who_knows_the_secret_is_believed_that_a_name_is_taken(horde: Horde):
+    """The proofs have to survive the wire, or the newcomer would knock for ever."""
+    a, b = await horde.up("a", "b", secret=SECRET, labels={"zone": "x"})
+    second = horde.make("b", peers=[a.config.bind], secret=SECRET, labels={"zone": "y"})
+    with pytest.raises(ConfigError, match=f"'b' is the name of a live node at {b.config.bind}"):
+        await asyncio.wait_for(second.start(), 10)
+
+
 async def test_without_the_secret_nobody_gets_in_in_either_direction(
     horde: Horde, caplog: pytest.LogCaptureFixture
 ):
