@@ -20,13 +20,17 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 step = @printf '\n== %s\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test days benchmarks lint format check-python clean
+.PHONY: help demo check test days benchmarks lint format check-python clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(DEMO_READY) ## install what users get, run a meeting on three nodes, kill one of them
 	@$(DEMO_VENV)/bin/pyhorde demo
+
+check: lint ## what an hour's work needs: format, lint, types and the unit tests
+	$(call step,unit tests)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile -q tests/unit tests/architecture
 
 test: lint ## every check, then all tests with their coverage
 	$(call step,pytest under coverage)

@@ -12,8 +12,8 @@ from typing import Any
 
 from detection_world import GREETS, Node, World
 
-from pyhorde.cluster.effects import Changed
 from pyhorde.cluster.member import Status
+from pyhorde.cluster.membership.effects import Changed
 from pyhorde.config import MembershipConfig
 
 Result = dict[str, float]

@@ -25,10 +25,10 @@ from typing import Any
 
 from detection_streams import RTO, Stream
 
-from pyhorde.cluster.dialing import FORMER_FACTOR
-from pyhorde.cluster.effects import Changed, Effect, Redial, Send
 from pyhorde.cluster.member import Member, Status
-from pyhorde.cluster.membership import Membership
+from pyhorde.cluster.membership.dial_schedule import FORMER_FACTOR
+from pyhorde.cluster.membership.effects import Changed, Effect, Redial, Send
+from pyhorde.cluster.membership.membership import Membership
 from pyhorde.config import MembershipConfig
 
 LATENCY = (0.0005, 0.002)
@@ -172,7 +172,7 @@ class World:
                 core._outbox.links.add(record.boot)
                 core._signs.of(record.boot, self.now)
                 if self.packets:
-                    core._outbox.ways.answered(record.boot)
+                    core._outbox.fallback.answered(record.boot)
 
     # ---- the shell ------------------------------------------------------------------------------
 

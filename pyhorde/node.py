@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
 from pyhorde.cluster.cluster import Cluster
-from pyhorde.cluster.codec import Codec
 from pyhorde.cluster.member import Member, View
-from pyhorde.cluster.memory import Memory
+from pyhorde.cluster.membership.peers_file import PeersFile
 from pyhorde.cluster.real import RealWorld
+from pyhorde.cluster.transport.codec import Codec
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Joined, Replica
 from pyhorde.errors import ConfigError, HordeError, NodeClosed, NotReady
@@ -120,7 +120,7 @@ class Node:
 
     def _assemble(self) -> None:
         world, config = self._world, self.config
-        memory = self._memory = Memory(config.data_dir, config.name, world)
+        memory = self._memory = PeersFile(config.data_dir, config.name, world)
         remembered = memory.load(config.membership.former_member_ttl)
         me = Member(
             name=config.name,
@@ -138,7 +138,7 @@ class Node:
         keys.on_written = cluster.written
         cluster.on_learned.append(self._learned)
         cluster.on_fatal = self._fail
-        cluster.meeting.found("memory", remembered)
+        cluster.dialer.found("memory", remembered)
         memory.look = lambda: cluster.view
         cluster.on_changed.append(lambda _: memory.changed())
         codec = Codec({t: None for cls in self.offers.classes for t in cls.types})
@@ -179,7 +179,7 @@ class Node:
     async def _joined(self) -> None:
         assert self._closed is not None
         while not self.cluster_parts.in_sync:
-            await self.cluster_parts.changed(1.0)
+            await self.cluster_parts.acks.changed(1.0)
             if self._failure is not None:
                 raise self._failure
             if self.state == "closed":

@@ -11,24 +11,26 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from pyhorde.cluster import membership, replication
-from pyhorde.cluster.dialing import Dialer
 from pyhorde.cluster.discovery import Surroundings
-from pyhorde.cluster.joining import Joining
+from pyhorde.cluster.event_loop.lag import LoopMeter
+from pyhorde.cluster.event_loop.stall import StallGuard
 from pyhorde.cluster.journal import Journal
-from pyhorde.cluster.links import Links
-from pyhorde.cluster.meeting import Meeting
 from pyhorde.cluster.member import Member, Status, View
-from pyhorde.cluster.membership import Changed, Membership, Redial, Send, YieldName
-from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, Reached
-from pyhorde.cluster.meter import LoopMeter
-from pyhorde.cluster.packets import Packets
-from pyhorde.cluster.patience import Patience
-from pyhorde.cluster.replication import Caught, Learned, Repairs, Replication
-from pyhorde.cluster.sealing import Sealer
+from pyhorde.cluster.membership import membership
+from pyhorde.cluster.membership.dial_schedule import DialSchedule
+from pyhorde.cluster.membership.dialer import Dialer
+from pyhorde.cluster.membership.joining import Joining
+from pyhorde.cluster.membership.membership import Changed, Membership, Redial, Send, YieldName
+from pyhorde.cluster.membership.messages import MEMBERSHIP_MESSAGES, Reached
+from pyhorde.cluster.replication import replication
+from pyhorde.cluster.replication.acknowledgements import Acknowledgements
+from pyhorde.cluster.replication.messages import REPLICATION_MESSAGES
+from pyhorde.cluster.replication.replication import Caught, Learned, Repairs, Replication
+from pyhorde.cluster.transport.datagrams import Packets
+from pyhorde.cluster.transport.links import Links
+from pyhorde.cluster.transport.sealing import Sealer
+from pyhorde.cluster.transport.wire import Wire
 from pyhorde.cluster.waiting import Waiting
-from pyhorde.cluster.wakefulness import Wakefulness
-from pyhorde.cluster.wire import Wire
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Joined, Replica
 from pyhorde.errors import ConfigError, HordeError
@@ -41,7 +43,7 @@ JOINING: Final = 0.2
 """While it joins, a node looks this often, in seconds, whether it knows what the cluster knows."""
 
 
-class Cluster(Patience):
+class Cluster:
     """Membership, links and replication of one node."""
 
     def __init__(
@@ -64,15 +66,15 @@ class Cluster(Patience):
         }
         wire = Wire(MEMBERSHIP_MESSAGES, (Reached,), REPLICATION_MESSAGES, messages)
         self.links = Links(config, world, wire, self)
-        dialer = Dialer(config.peers, config.membership, world.rng)
-        self.meeting = Meeting(
-            dialer, self.links, world, lambda: self.view, self._on_refused, config.membership
+        schedule = DialSchedule(config.peers, config.membership, world.rng)
+        self.dialer = Dialer(
+            schedule, self.links, world, lambda: self.view, self._on_refused, config.membership
         )
-        self.meeting.on_dialled = self._arm
-        self.wakefulness = Wakefulness(
+        self.dialer.on_dialled = self._arm
+        self.stall_guard = StallGuard(
             world.now,
             config.replication.sync_interval,
-            lambda since: self.caught_up(since, CATCH_UP),
+            lambda since: self.acks.caught_up(since, CATCH_UP),
         )
         self._joining = Joining(config.membership.join_timeout)
         self.packets = Packets(
@@ -89,6 +91,10 @@ class Cluster(Patience):
         self._armed_for: float | None = None
         """What the timer waits for."""
         self._waiting = Waiting()
+        self.acks = Acknowledgements(
+            self._replication, self._waiting, self.detector, self.links, self.stall_guard, world
+        )
+        self.acks.run = self._run
         self._started = self._ticked = self._next_forget = 0.0
         self.closed = False
         """Whether this node has stopped."""
@@ -157,7 +163,7 @@ class Cluster(Patience):
                 cluster=config.cluster,
                 secret=config.secret,
             )
-            await self.meeting.discover(config.discovery, around, config.membership.join_timeout)
+            await self.dialer.discover(config.discovery, around, config.membership.join_timeout)
         self._run(self.detector.start(self._started, packets=packets))
 
     async def leave(self) -> None:
@@ -167,13 +173,13 @@ class Cluster(Patience):
 
     async def aclose(self) -> None:
         """Stop everything. Idempotent."""
-        self.closed = True
+        self.closed = self.acks.closed = True
         if self._timer is not None:
             self._timer.cancel()
         self.meter.close()
-        await self.wakefulness.aclose()
+        await self.stall_guard.aclose()
         await self.packets.aclose()
-        await self.meeting.aclose()
+        await self.dialer.aclose()
         await self.links.aclose()
         self._waiting.all()
 
@@ -262,7 +268,7 @@ class Cluster(Patience):
                 case Changed():
                     self._report(effect)
                 case Redial(member):
-                    self.meeting.hurry(member.address)
+                    self.dialer.hurry(member.address)
                 case YieldName(winner):
                     self._yield_name(winner)
                 case Learned(joined):
@@ -319,7 +325,7 @@ class Cluster(Patience):
         if self.closed or not self._started:
             return
         deadline = min(self.detector.next_deadline(), self._replication.next_deadline())
-        dial = self.meeting.next_deadline()
+        dial = self.dialer.next_deadline()
         if dial is not None:
             deadline = min(deadline, dial)
         if not self.in_sync:
@@ -337,9 +343,9 @@ class Cluster(Patience):
         if not self.in_sync and late > 1.0:  # to stand still is not to be patient
             self._started += late
         self._timer = self._armed_for = None
-        self.wakefulness.ran()
+        self.stall_guard.ran()
         now = self._ticked = self._world.now()
-        self.meeting.dial_due(now)
+        self.dialer.dial_due(now)
         effects: list[membership.Effect] = []
         if now >= self.detector.next_deadline():
             effects = self._judge(now)
@@ -388,11 +394,11 @@ class Cluster(Patience):
         if self.in_sync:
             return
         waited = self._world.now() - self._started
-        situation = self.meeting.situation(*self._replication.heard(), waited)
+        situation = self.dialer.situation(*self._replication.heard(), waited)
         for boot, message in self._joining.news(situation):
             self.links.send(boot, message)
         if self._joining.is_over(situation):
-            missing = self.meeting.missing()
+            missing = self.dialer.missing()
             self.in_sync = self._replication.settled = True
             present = len(self.view.present)
             fields = {"members": present, "unreachable": ",".join(missing)}

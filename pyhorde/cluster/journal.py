@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
-from pyhorde.cluster.effects import Changed
+from pyhorde.cluster.event_loop.lag import Blockage
 from pyhorde.cluster.member import Member
-from pyhorde.cluster.meter import Blockage
+from pyhorde.cluster.membership.effects import Changed
 
 SIZE: Final = 1000
 """Entries that are kept."""

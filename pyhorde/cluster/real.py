@@ -7,8 +7,8 @@ import secrets
 import time
 from collections.abc import Callable
 
-from pyhorde.cluster.http import HttpNetwork
-from pyhorde.cluster.watchdog import WatchThread
+from pyhorde.cluster.event_loop.watchdog import WatchThread
+from pyhorde.cluster.transport.http import HttpNetwork
 
 
 class RealWorld:

@@ -84,7 +84,7 @@ class Conflicts:
         What others saved and nobody took in is merged in; then the name is claimed above it.
         """
         await cell.freeze()
-        await self._parts.cluster.caught_up(self._parts.world.now(), CATCH_UP)
+        await self._parts.cluster.acks.caught_up(self._parts.world.now(), CATCH_UP)
         taken = self._supervisor.strays(cell)
         taken = [copy for copy in reversed(taken) if await self._absorb(cell, copy)]
         if self._supervisor.cells.get(cell.name) is not cell:

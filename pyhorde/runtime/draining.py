@@ -95,7 +95,7 @@ class Drain:
         """Every live member has the states and knows that the names are free."""
         left = deadline - self._parts.world.now()
         try:
-            await self._parts.cluster.replicated(
+            await self._parts.cluster.acks.replicated(
                 self._parts.names.seq, None, left, "the states of the handed-over processes"
             )
         except NotReplicated as error:
@@ -110,7 +110,7 @@ class Drain:
                     self.result.remaining.discard(name)
                     self.result.moved += 1
             waiting = [name for name in self.result.remaining if self._has_home(name)]
-            if not waiting or not await cluster.changed(deadline - self._parts.world.now()):
+            if not waiting or not await cluster.acks.changed(deadline - self._parts.world.now()):
                 return
 
     def _has_home(self, name: str) -> bool:

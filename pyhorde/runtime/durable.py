@@ -13,7 +13,7 @@ import asyncio
 import logging
 
 from pyhorde.cluster.cluster import Cluster
-from pyhorde.cluster.codec import MAX_STATE_BYTES
+from pyhorde.cluster.transport.codec import MAX_STATE_BYTES
 from pyhorde.config import RuntimeConfig
 from pyhorde.errors import CannotTravel, HordeError, Indeterminate
 from pyhorde.runtime.cell import Cell
@@ -102,7 +102,7 @@ class Durable:
 
     async def _replicated(self, seq: int, what: str) -> None:
         config = self._config
-        await self._cluster.replicated(seq, config.replicas, config.replicate_timeout, what)
+        await self._cluster.acks.replicated(seq, config.replicas, config.replicate_timeout, what)
 
     def _schedule(self, cell: Cell) -> None:
         if self._timer is None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from pyhorde.cluster.codec import Codec
-from pyhorde.cluster.membership import Changed
+from pyhorde.cluster.membership.membership import Changed
+from pyhorde.cluster.transport.codec import Codec
 from pyhorde.crdt import Joined
 from pyhorde.crdt.joined import Added, Removed
 from pyhorde.crdt.rows import Run, Stored, value_of

@@ -78,7 +78,9 @@ class SupervisorFace:
         if names.spec(name) is None:
             raise NameNotFound(name)
         names.end(name, "terminated")
-        await self._parts.cluster.replicated(names.seq, None, STOP_TIMEOUT, f"the end of {name!r}")
+        await self._parts.cluster.acks.replicated(
+            names.seq, None, STOP_TIMEOUT, f"the end of {name!r}"
+        )
         cluster, deadline = self._parts.cluster, self._parts.world.now() + STOP_TIMEOUT
         while names.owner(name) is not None and self._parts.world.now() < deadline:
             if cluster.closed:
@@ -116,7 +118,7 @@ class SupervisorFace:
                 present, needed = len(self._parts.cluster.view.present), members
             if present >= needed:
                 return
-            if not await self._parts.cluster.changed(deadline - self._parts.world.now()):
+            if not await self._parts.cluster.acks.changed(deadline - self._parts.world.now()):
                 raise NoQuorum(present, needed)
 
     def local(self) -> list[Cell]:
@@ -163,11 +165,11 @@ class ClusterFace:
         await self._heard(f"the cordon of {name!r}")
         cluster, deadline = self._parts.cluster, self._parts.world.now() + SAYS_SO
         while not self._wishes.is_done(name, wanted=wanted):
-            if not await cluster.changed(deadline - self._parts.world.now()):
+            if not await cluster.acks.changed(deadline - self._parts.world.now()):
                 break
 
     async def _heard(self, what: str) -> None:
-        await self._parts.cluster.replicated(self._parts.names.seq, None, STOP_TIMEOUT, what)
+        await self._parts.cluster.acks.replicated(self._parts.names.seq, None, STOP_TIMEOUT, what)
 
     def events(self, after: str | None = None) -> Follower:
         """What happens on this node from now on, or after the event of this id: an async iterator.
@@ -181,4 +183,4 @@ class ClusterFace:
     async def changed(self, timeout: float) -> bool:
         """Wait for any change; False when there was none within ``timeout`` seconds."""
         await asyncio.sleep(0)
-        return await self._parts.cluster.changed(timeout)
+        return await self._parts.cluster.acks.changed(timeout)

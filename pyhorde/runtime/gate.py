@@ -25,10 +25,10 @@ class OversleptGate:
 
     @property
     def is_closed(self) -> bool:
-        return self._parts.cluster.wakefulness.is_doubtful
+        return self._parts.cluster.stall_guard.is_doubtful
 
     async def passed(self, name: str, runs: Callable[[], bool]) -> None:
-        await self._parts.cluster.wakefulness.sure()
+        await self._parts.cluster.stall_guard.sure()
         deadline = self._parts.world.now() + GIVES_WAY
         while runs() and self._is_lost(name) and self._parts.world.now() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.001)  # until its supervisor has looked at it

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
-from pyhorde.cluster.codec import Codec
+from pyhorde.cluster.transport.codec import Codec
 from pyhorde.errors import BadArguments, CannotTravel, HordeError, UnknownMethod
 from pyhorde.runtime.process import Context, Process, Resume, methods_of
 

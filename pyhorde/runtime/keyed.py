@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import Any, NamedTuple
 
-from pyhorde.cluster.codec import MAX_META_BYTES
+from pyhorde.cluster.transport.codec import MAX_META_BYTES
 from pyhorde.errors import CannotTravel, HordeError, NameNotFound, NotOwner
 from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.keys import DUPLICATE, UNIQUE, Held
@@ -139,7 +139,7 @@ class Keyed:
     async def flush(self, timeout: float = 5.0) -> None:
         """Return once every live member has all that this node wrote. Raises ``NotReplicated``."""
         seq = self._parts.names.seq
-        await self._parts.cluster.replicated(seq, None, timeout, "what was written")
+        await self._parts.cluster.acks.replicated(seq, None, timeout, "what was written")
 
     # ---- shared ------------------------------------------------------------------------------
 

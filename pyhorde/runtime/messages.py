@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pyhorde.cluster.wire import Lane
+from pyhorde.cluster.transport.wire import Lane
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyhorde.cluster.cluster import Cluster
-from pyhorde.cluster.codec import Codec
 from pyhorde.cluster.placement import Placement
+from pyhorde.cluster.transport.codec import Codec
 from pyhorde.config import NodeConfig
 from pyhorde.runtime.events import Events
 from pyhorde.runtime.keys import Keys

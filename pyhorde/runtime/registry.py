@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final
 
-from pyhorde.cluster.codec import MAX_META_BYTES
+from pyhorde.cluster.transport.codec import MAX_META_BYTES
 from pyhorde.errors import ConfigError, InvalidName, NameNotFound, NameTaken, NotOwner
 from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.keyed import Entry, Keyed, Owner, Registration

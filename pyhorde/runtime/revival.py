@@ -98,7 +98,7 @@ class Revival:
         since = names.orphans.get(name, self._parts.world.now())
         self._supervisor.adopting.add(name)
         try:
-            await self._parts.cluster.caught_up(since, CATCH_UP)
+            await self._parts.cluster.acks.caught_up(since, CATCH_UP)
         finally:
             self._supervisor.adopting.discard(name)
         action = reconcile.decide(self._supervisor.situation(name))

@@ -157,7 +157,7 @@ class Router:
                 reason = f"node {owner.node!r} was lost during the call"
                 raise Indeterminate(owner.name, method, reason) from lost
             self._check_open()
-            await cluster.changed(LONGEST_PAUSE)
+            await cluster.acks.changed(LONGEST_PAUSE)
 
     def _check_open(self) -> None:
         """Nobody waits for what a stopped node will never learn."""

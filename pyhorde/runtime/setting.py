@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pyhorde.cluster.codec import Codec
+from pyhorde.cluster.transport.codec import Codec
 from pyhorde.config import RuntimeConfig
 
 

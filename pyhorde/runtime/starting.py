@@ -172,9 +172,9 @@ class Starter:
         cluster, seq = self._parts.cluster, self._parts.names.seq
         timeout = self._parts.config.runtime.replicate_timeout
         with contextlib.suppress(NotReplicated):
-            await cluster.replicated(seq, None, SPREAD, f"the start of {name!r}")
+            await cluster.acks.replicated(seq, None, SPREAD, f"the start of {name!r}")
             return
-        await cluster.replicated(seq, 1, timeout, f"the start of {name!r}")
+        await cluster.acks.replicated(seq, 1, timeout, f"the start of {name!r}")
 
     def _on_start(self, boot: str, request: StartRequest) -> None:
         self._parts.requests.serve(boot, request.id, self._serve(request))

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Coroutine, Iterable
 from typing import Any, Final
 
-from pyhorde.cluster.membership import Changed
+from pyhorde.cluster.membership.membership import Changed
 from pyhorde.cluster.tasks import Tasks
 from pyhorde.errors import NotHere, ProcessExited
 from pyhorde.runtime import reconcile

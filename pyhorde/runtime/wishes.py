@@ -84,7 +84,7 @@ class Wishes:
             present = sum(1 for m in view.present if m.name in listed)
             return present, len(listed) // 2 + 1
         here = {m.address for m in view.members if m.status is not Status.LEFT}
-        known = len(here) + len(self._parts.cluster.meeting.strangers(view))
+        known = len(here) + len(self._parts.cluster.dialer.strangers(view))
         return len(view.present), known // 2 + 1
 
     def apply(self) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pyhorde.cluster.member import Status
-from pyhorde.cluster.membership import Changed
+from pyhorde.cluster.membership.membership import Changed
 from pyhorde.node import Node
 from pyhorde.runtime.names import Names
 from pyhorde.testing.loop import MACHINE

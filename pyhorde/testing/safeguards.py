@@ -15,11 +15,11 @@ from typing import Any
 from unittest.mock import patch
 
 from pyhorde.cluster.cluster import Cluster
-from pyhorde.cluster.dialing import Dialer, Target
-from pyhorde.cluster.identity import Identity, Speak
 from pyhorde.cluster.member import Status, View
-from pyhorde.cluster.membership import Changed, Membership
-from pyhorde.cluster.patience import Patience
+from pyhorde.cluster.membership.dial_schedule import DialSchedule, Target
+from pyhorde.cluster.membership.identity import Identity, Speak
+from pyhorde.cluster.membership.membership import Changed, Membership
+from pyhorde.cluster.replication.acknowledgements import Acknowledgements
 from pyhorde.crdt import Replica
 from pyhorde.runtime.answers import RecentAnswers
 from pyhorde.runtime.cell import Cell
@@ -76,10 +76,10 @@ def _bury_without_last_check(self: Membership, suspicion: Any, now: float) -> No
     _tick_suspicion(self, suspicion, now)
 
 
-_targets = Dialer._targets
+_targets = DialSchedule._targets
 
 
-def _targets_without_the_dead(self: Dialer, view: View, linked: Any) -> list[Target]:
+def _targets_without_the_dead(self: DialSchedule, view: View, linked: Any) -> list[Target]:
     dead = {member.address for member in view.members if member.status is Status.DEAD}
     return [target for target in _targets(self, view, linked) if target.address not in dead]
 
@@ -131,7 +131,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     "re-dial": Safeguard(
         "former members are dialled for days",
         ("split", "islands"),
-        ((Dialer, "_targets", _targets_without_the_dead),),
+        ((DialSchedule, "_targets", _targets_without_the_dead),),
     ),
     "in-sync": Safeguard(
         "a node serves only once it knows what the cluster knows",
@@ -175,7 +175,7 @@ SAFEGUARDS: dict[str, Safeguard] = {
     "replication": Safeguard(
         "an answer is given once the state is on another node",
         ("power", "islands"),
-        ((Patience, "replicated", _at_once),),
+        ((Acknowledgements, "replicated", _at_once),),
     ),
     "answers": Safeguard(
         "a request that was answered is not run again",

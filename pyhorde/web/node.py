@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyhorde.cluster.http import HttpNetwork
+from pyhorde.cluster.transport.http import HttpNetwork
 from pyhorde.node import Node as RuntimeNode
 from pyhorde.web.api import Api
 

@@ -52,16 +52,16 @@ EVERYTHING = frozenset(BANNED | BANNED_METHODS)
 ALLOWED: dict[str, frozenset[str]] = {
     "pyhorde/cli.py": EVERYTHING,
     "pyhorde/client.py": EVERYTHING,
-    "pyhorde/cluster/codec.py": frozenset({"uuid"}),  # the type uuid.UUID travels
+    "pyhorde/cluster/transport/codec.py": frozenset({"uuid"}),  # the type uuid.UUID travels
     # The machine's resolver, the Kubernetes cluster's own CA, a group on the local network.
     "pyhorde/cluster/discovery/hosts.py": frozenset({"getaddrinfo", "socket"}),
     "pyhorde/cluster/discovery/kubernetes_api.py": frozenset({"ssl"}),
     "pyhorde/cluster/discovery/multicast.py": frozenset({"create_datagram_endpoint", "socket"}),
-    "pyhorde/cluster/http.py": EVERYTHING,
+    "pyhorde/cluster/transport/http.py": EVERYTHING,
     "pyhorde/cluster/real.py": EVERYTHING,
-    "pyhorde/cluster/sockets.py": EVERYTHING,
-    "pyhorde/cluster/udp.py": EVERYTHING,
-    "pyhorde/cluster/watchdog.py": EVERYTHING,
+    "pyhorde/cluster/transport/tcp.py": EVERYTHING,
+    "pyhorde/cluster/transport/udp.py": EVERYTHING,
+    "pyhorde/cluster/event_loop/watchdog.py": EVERYTHING,
     "pyhorde/demo/**": EVERYTHING,
     "pyhorde/logs.py": EVERYTHING,
     "pyhorde/settings.py": EVERYTHING,

@@ -10,8 +10,8 @@ from itertools import combinations, product
 from typing import Any, Self
 
 from pyhorde import Node, Process
-from pyhorde.cluster.http import HttpNetwork
 from pyhorde.cluster.real import RealWorld
+from pyhorde.cluster.transport.http import HttpNetwork
 from pyhorde.config import MembershipConfig
 from pyhorde.errors import PeerUnreachable
 from pyhorde.seam import Datagrams, Listener, Stream

@@ -10,8 +10,8 @@ import pytest
 
 from pyhorde import Node
 from pyhorde.cluster.member import Member
-from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, Gossip, Update
-from pyhorde.cluster.wire import Wire
+from pyhorde.cluster.membership.messages import MEMBERSHIP_MESSAGES, Gossip, Update
+from pyhorde.cluster.transport.wire import Wire
 from pyhorde.errors import StreamClosed
 from tests.integration.clusters import Horde, until
 from tests.integration.processes import Replicated

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pyhorde import Node
-from pyhorde.cluster.handshake import HANDSHAKE, Confirm, Hello, Refusal
-from pyhorde.cluster.http import HttpNetwork
 from pyhorde.cluster.member import Member
 from pyhorde.cluster.real import RealWorld
-from pyhorde.cluster.wire import VERSION
+from pyhorde.cluster.transport.handshake import HANDSHAKE, Confirm, Hello, Refusal
+from pyhorde.cluster.transport.http import HttpNetwork
+from pyhorde.cluster.transport.wire import VERSION
 from pyhorde.demo.cluster import free_ports
 from pyhorde.errors import ConfigError, StreamClosed
 from pyhorde.seam import Stream

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 import pytest
 import uvloop
 
-from pyhorde.cluster import udp
-from pyhorde.cluster.http import HttpNetwork
-from pyhorde.cluster.udp import MAX_PACKET_BYTES, UdpEndpoint
+from pyhorde.cluster.transport import udp
+from pyhorde.cluster.transport.http import HttpNetwork
+from pyhorde.cluster.transport.udp import MAX_PACKET_BYTES, UdpEndpoint
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 Run = Callable[[Coroutine[None, None, None]], None]

@@ -205,7 +205,7 @@ async def test_it_can_happen_again(torn: Torn):
 async def test_a_cut_between_two_nodes_that_a_third_bridges_loses_nobody(torn: Torn):
     """a and c do not hear each other, but both hear b."""
     torn.wires.split({"a"}, {"c"})
-    suspected = asyncio.create_task(torn.nodes["b"].cluster_parts.changed(30))
+    suspected = asyncio.create_task(torn.nodes["b"].cluster_parts.acks.changed(30))
     assert await suspected, "somebody finds that it cannot hear the other"
     for name in torn.diaries.values():
         await torn.write("b", name, "through b")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pyhorde.cluster import sockets
+from pyhorde.cluster.transport import tcp as sockets
 from tests.integration.deafness import deafen, linux_only, until
 
 PEER = """

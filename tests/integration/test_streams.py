@@ -11,8 +11,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from pyhorde.cluster import http, sockets
-from pyhorde.cluster.http import HttpListener, HttpNetwork, HttpStream
+from pyhorde.cluster.transport import http
+from pyhorde.cluster.transport import tcp as sockets
+from pyhorde.cluster.transport.http import HttpListener, HttpNetwork, HttpStream
 from pyhorde.errors import PeerUnreachable, StreamClosed
 from pyhorde.seam import Stream
 from tests.integration.deafness import deafen, linux_only, until

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pyhorde.cluster.effects import Changed
 from pyhorde.cluster.member import DOUBTED, Status
+from pyhorde.cluster.membership.effects import Changed
 from pyhorde.runtime.process import Process, call
 from pyhorde.testing import SimCluster
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from pyhorde.cluster.joining import Joining, Situation
+from pyhorde.cluster.membership.joining import Joining, Situation
 from pyhorde.errors import NameTaken
 from pyhorde.testing import Conditions, SimCluster
 from pyhorde.testing.wiring import Wiring

@@ -14,10 +14,10 @@ from unittest.mock import patch
 import pytest
 
 from pyhorde.cluster.member import Status
-from pyhorde.cluster.membership import Membership
-from pyhorde.cluster.probing import Prober
-from pyhorde.cluster.sealing import Window
-from pyhorde.cluster.vitals import Health
+from pyhorde.cluster.membership.health import Health
+from pyhorde.cluster.membership.membership import Membership
+from pyhorde.cluster.membership.probing import Prober
+from pyhorde.cluster.transport.sealing import Window
 from pyhorde.testing import Conditions, SimCluster
 from tests.simulation.stories import Notes, Witness, epochs, places, statuses
 

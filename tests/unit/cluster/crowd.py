@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from pyhorde.cluster.effects import Effect, Send
 from pyhorde.cluster.member import Member
-from pyhorde.cluster.membership import Membership
-from pyhorde.cluster.messages import Gossip, Update
+from pyhorde.cluster.membership.effects import Effect, Send
+from pyhorde.cluster.membership.membership import Membership
+from pyhorde.cluster.membership.messages import Gossip, Update
 from pyhorde.config import MembershipConfig
 
 M = TypeVar("M")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from itertools import combinations
 from typing import Any
 
-from pyhorde.cluster.effects import Send
-from pyhorde.cluster.messages import SyncData
-from pyhorde.cluster.replication import Replication
+from pyhorde.cluster.membership.effects import Send
+from pyhorde.cluster.replication.messages import SyncData
+from pyhorde.cluster.replication.replication import Replication
 from pyhorde.config import ReplicationConfig
 from pyhorde.crdt import Replica
 

@@ -1,6 +1,6 @@
 """A tiny world for membership cores: virtual time, a network that the test controls, no sockets.
 
-Each node is a ``Membership`` and a ``Dialer``, run the way the shell runs them. After every event
+Each node is a ``Membership`` and a ``DialSchedule``, run as the shell runs them. After every event
 the core's invariants are checked, and that no incarnation ever falls.
 """
 
@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyhorde.cluster.dialing import Dialer, Target
-from pyhorde.cluster.effects import Changed, Effect, Redial, Send, YieldName
-from pyhorde.cluster.handshake import Hello, refusal
 from pyhorde.cluster.member import Member, Status
-from pyhorde.cluster.membership import Membership
-from pyhorde.cluster.messages import Gossip, Update
-from pyhorde.cluster.wire import VERSION
+from pyhorde.cluster.membership.dial_schedule import DialSchedule, Target
+from pyhorde.cluster.membership.effects import Changed, Effect, Redial, Send, YieldName
+from pyhorde.cluster.membership.membership import Membership
+from pyhorde.cluster.membership.messages import Gossip, Update
+from pyhorde.cluster.transport.handshake import Hello, refusal
+from pyhorde.cluster.transport.wire import VERSION
 from pyhorde.config import MembershipConfig
 
 LATENCY = 0.001
@@ -29,7 +29,7 @@ LATENCY = 0.001
 @dataclass
 class Node:
     core: Membership
-    dialer: Dialer
+    dialer: DialSchedule
     address: str
     listening: bool = True
     ever_linked: bool = False
@@ -99,7 +99,9 @@ class Pump:
         me = Member(name=name, address=address, boot=boot, generation=generation, types=("T",))
         seeds = [seed for other, seed in self.addresses.items() if other != name]
         rng = random.Random(self.rng.random())
-        node = Node(Membership(me, self.config, rng), Dialer(seeds, self.config, rng), address)
+        node = Node(
+            Membership(me, self.config, rng), DialSchedule(seeds, self.config, rng), address
+        )
         self.addresses[name] = address
         self.nodes[name] = self.by_boot[boot] = node
         self.silent.discard(name)

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pyhorde.cluster.effects import Send
 from pyhorde.cluster.member import Status
-from pyhorde.cluster.membership import TABLE_EVERY, Membership
-from pyhorde.cluster.messages import Ack, Gossip, Nack, Ping, PingRequest, Table
-from pyhorde.cluster.outbox import Outbox
-from pyhorde.cluster.vitals import Vitals
-from pyhorde.cluster.ways import BLOCKED
+from pyhorde.cluster.membership.effects import Send
+from pyhorde.cluster.membership.fallback import BLOCKED
+from pyhorde.cluster.membership.health import Vitals
+from pyhorde.cluster.membership.membership import TABLE_EVERY, Membership
+from pyhorde.cluster.membership.messages import Ack, Gossip, Nack, Ping, PingRequest, Table
+from pyhorde.cluster.membership.outbox import Outbox
 from tests.unit.cluster.crowd import LAN, NOW, core_of, crowd, member, run_to, sends
 from tests.unit.cluster.pump import Pump, accuse, mesh
 
@@ -216,7 +216,7 @@ def test_to_ask_again_over_the_stream_is_no_second_packet_without_an_answer():
     for lost in range(1, BLOCKED + 1):
         ways = [effect.packet for effect in run_until_answered(core)]
         assert ways == [True, False]
-        assert core._outbox.ways.works("boot-m000") is (lost < BLOCKED)
+        assert core._outbox.fallback.works("boot-m000") is (lost < BLOCKED)
 
 
 def run_until_answered(core: Membership) -> list[Send]:
@@ -327,10 +327,10 @@ def test_what_is_kept_of_boots_is_forgotten_with_them():
         pump.run(5.0)
     pump.run(2 * TABLE_EVERY + 1)
     here = {pump.nodes["b"].me.boot}
-    assert set(core._signs.heard) == set(core._outbox.ways._missed) == here
+    assert set(core._signs.heard) == set(core._outbox.fallback._missed) == here
     pump.stop("b")
     pump.run(30.0 + 2 * TABLE_EVERY)
-    assert core._signs.heard == core._signs.vitals == core._outbox.ways._missed == {}
+    assert core._signs.heard == core._signs.vitals == core._outbox.fallback._missed == {}
 
 
 def test_messages_of_boots_that_were_never_linked_leave_no_trace():
@@ -341,4 +341,4 @@ def test_messages_of_boots_that_were_never_linked_leave_no_trace():
         core.received(boot, Nack(1), NOW)
     assert set(core._signs.heard) == {"boot-m000"}
     assert set(core._signs.vitals) <= {"boot-m000"}
-    assert set(core._outbox.ways._missed) == {"boot-m000"}
+    assert set(core._outbox.fallback._missed) == {"boot-m000"}

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from pyhorde.cluster.messages import Audit, Differs, SyncData
-from pyhorde.cluster.replication import Caught, Repairs, Replication
+from pyhorde.cluster.replication.messages import Audit, Differs, SyncData
+from pyhorde.cluster.replication.replication import Caught, Repairs, Replication
 from pyhorde.crdt import Replica
 from pyhorde.crdt.registers import Register
 from tests.unit.cluster.pair import CONFIG, Pair, met

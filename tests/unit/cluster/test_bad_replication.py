@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from pyhorde.cluster.links import Links
 from pyhorde.cluster.member import Member, View
-from pyhorde.cluster.messages import (
+from pyhorde.cluster.replication.messages import (
     REPLICATION_MESSAGES,
     Audit,
     Differs,
@@ -20,7 +19,8 @@ from pyhorde.cluster.messages import (
     SyncData,
     SyncRequest,
 )
-from pyhorde.cluster.wire import Wire
+from pyhorde.cluster.transport.links import Links
+from pyhorde.cluster.transport.wire import Wire
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Delta
 from pyhorde.errors import ProtocolError, StreamClosed

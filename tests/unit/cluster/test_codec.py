@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycrdt import Doc, Text
 
-from pyhorde.cluster.codec import MAX_NESTING, MAX_VALUE_BYTES, Codec
+from pyhorde.cluster.transport.codec import MAX_NESTING, MAX_VALUE_BYTES, Codec
 from pyhorde.errors import CannotTravel
 
 TUPLE, SET, FROZENSET, DATETIME, DATE, TIMEDELTA, UUID_CODE, INT = range(1, 9)
@@ -146,7 +146,7 @@ def test_equal_sets_give_equal_bytes_whatever_the_order_of_insertion(values: set
 
 def test_equal_sets_give_equal_bytes_whatever_the_hash_seed():
     script = (
-        "from pyhorde.cluster.codec import Codec;"
+        "from pyhorde.cluster.transport.codec import Codec;"
         "print(Codec().encode({frozenset('abx'), frozenset('cd'), frozenset('ef')}).hex())"
     )
     outputs = {

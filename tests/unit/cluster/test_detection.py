@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from pyhorde.cluster import membership
-from pyhorde.cluster.effects import Redial, Send
-from pyhorde.cluster.identity import Identity
 from pyhorde.cluster.member import Status
-from pyhorde.cluster.membership import Membership
-from pyhorde.cluster.messages import Ack, Gossip, Ping, PingRequest, Table, Update
-from pyhorde.cluster.outbox import Outbox
-from pyhorde.cluster.probing import Prober
-from pyhorde.cluster.suspicion import Suspicions, bounds
+from pyhorde.cluster.membership import membership
+from pyhorde.cluster.membership.effects import Redial, Send
+from pyhorde.cluster.membership.identity import Identity
+from pyhorde.cluster.membership.membership import Membership
+from pyhorde.cluster.membership.messages import Ack, Gossip, Ping, PingRequest, Table, Update
+from pyhorde.cluster.membership.outbox import Outbox
+from pyhorde.cluster.membership.probing import Prober
+from pyhorde.cluster.membership.suspicion import Suspicions, bounds
 from pyhorde.config import MembershipConfig
 from tests.unit.cluster.pump import Pump, accuse, mesh
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyhorde.cluster.dissemination import MAX_PER_MESSAGE, Dissemination
+from pyhorde.cluster.membership.dissemination import MAX_PER_MESSAGE, Dissemination
 
 
 @pytest.mark.parametrize(("size", "times"), [(0, 1), (1, 4), (3, 4), (9, 4), (10, 8), (100, 12)])

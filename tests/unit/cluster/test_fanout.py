@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pyhorde.cluster.dissemination import MAX_PER_MESSAGE
 from pyhorde.cluster.member import Status
-from pyhorde.cluster.membership import SMALL, TABLE_EVERY
-from pyhorde.cluster.messages import Gossip, Ping, Table, Update
-from pyhorde.cluster.outbox import FANOUT, PASS_ON, RUMOURS
+from pyhorde.cluster.membership.dissemination import MAX_PER_MESSAGE
+from pyhorde.cluster.membership.membership import SMALL, TABLE_EVERY
+from pyhorde.cluster.membership.messages import Gossip, Ping, Table, Update
+from pyhorde.cluster.membership.outbox import FANOUT, PASS_ON, RUMOURS
 from tests.unit.cluster.crowd import LAN, NOW, core_of, crowd, member, sends, updates
 
 LARGE = 100

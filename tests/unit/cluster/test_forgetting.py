@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from pyhorde.cluster.cluster import Cluster
-from pyhorde.cluster.effects import Send
 from pyhorde.cluster.member import Member, Status
-from pyhorde.cluster.messages import Forget, Gossip, SyncAck, SyncData, SyncRequest, Update
+from pyhorde.cluster.membership.effects import Send
+from pyhorde.cluster.membership.messages import Gossip, Update
+from pyhorde.cluster.replication.messages import Forget, SyncAck, SyncData, SyncRequest
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Replica
 from pyhorde.errors import NotReplicated
@@ -385,8 +386,8 @@ async def test_who_is_told_everything_by_somebody_else_is_not_waited_for_by_a_fl
     confirmed = SyncRequest({boot("me"): mine.seq})
     cluster._replication.received(boot("donor"), confirmed, now[0], 0.0)
     with pytest.raises(NotReplicated):
-        await cluster.replicated(mine.seq, None, 0.0, "it")
+        await cluster.acks.replicated(mine.seq, None, 0.0, "it")
     now[0] += 2
-    await cluster.replicated(mine.seq, None, 0.0, "it")
+    await cluster.acks.replicated(mine.seq, None, 0.0, "it")
     with pytest.raises(NotReplicated):
-        await cluster.replicated(mine.seq, 2, 0.0, "it")  # that it is safe there nobody says
+        await cluster.acks.replicated(mine.seq, 2, 0.0, "it")

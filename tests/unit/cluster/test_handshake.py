@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from pyhorde.cluster.handshake import Hello, gives_up, proof, proves, refusal
 from pyhorde.cluster.member import Member, Status, View
-from pyhorde.cluster.wire import VERSION
+from pyhorde.cluster.transport.handshake import Hello, gives_up, proof, proves, refusal
+from pyhorde.cluster.transport.wire import VERSION
 
 ME = Member(name="me", address="me:1", boot="boot-me", generation=5)
 A = Member(name="a", address="a:1", boot="boot-a", generation=5)

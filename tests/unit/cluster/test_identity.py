@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from pyhorde.cluster.effects import YieldName
-from pyhorde.cluster.identity import Contradict, Identity, Speak, renewed
 from pyhorde.cluster.member import Member, Status
+from pyhorde.cluster.membership.effects import YieldName
+from pyhorde.cluster.membership.identity import Contradict, Identity, Speak, renewed
 
 ME = Member(name="me", address="me:1", boot="boot-m", generation=5, incarnation=3)
 ELSEWHERE = "elsewhere:1"

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from pyhorde.cluster.joining import FOREVER, Joining, Situation, Standing
-from pyhorde.cluster.messages import Reached
+from pyhorde.cluster.membership.joining import FOREVER, Joining, Situation, Standing
+from pyhorde.cluster.membership.messages import Reached
 
 PATIENCE = 2.0
 ALONE = Situation(

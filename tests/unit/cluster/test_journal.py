@@ -6,10 +6,10 @@ import asyncio
 import json
 from dataclasses import replace
 
-from pyhorde.cluster.effects import Changed
+from pyhorde.cluster.event_loop.lag import Blockage
 from pyhorde.cluster.journal import BEGINNING, ClusterEvent, Follower, Journal
 from pyhorde.cluster.member import Member, Status
-from pyhorde.cluster.meter import Blockage
+from pyhorde.cluster.membership.effects import Changed
 
 BOOT = "cafe" * 8
 B = Member(name="b", address="10.0.0.2:7411", boot="b" * 32, generation=2, incarnation=3)

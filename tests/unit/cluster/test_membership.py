@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from pyhorde.cluster.effects import Changed, Send, YieldName
 from pyhorde.cluster.member import Member, Status
-from pyhorde.cluster.messages import Ack, Gossip, Ping, PingRequest, Table, Update
-from pyhorde.cluster.roster import read_row
-from pyhorde.cluster.suspicion import Suspicions
-from pyhorde.cluster.vitals import Vitals
+from pyhorde.cluster.membership.effects import Changed, Send, YieldName
+from pyhorde.cluster.membership.health import Vitals
+from pyhorde.cluster.membership.messages import Ack, Gossip, Ping, PingRequest, Table, Update
+from pyhorde.cluster.membership.roster import read_row
+from pyhorde.cluster.membership.suspicion import Suspicions
 from pyhorde.config import MembershipConfig
 from tests.unit.cluster.pump import Pump, accuse, mesh
 
@@ -358,7 +358,7 @@ def test_a_request_to_ping_somebody_without_a_link_is_dropped():
 
 
 def test_requests_beyond_the_bound_are_dropped(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pyhorde.cluster.probing.MAX_RELAYS", 0)
+    monkeypatch.setattr("pyhorde.cluster.membership.probing.MAX_RELAYS", 0)
     pump = mesh("ab")
     target = pump.nodes["b"].me.boot
     assert pump.nodes["a"].core.received("x", PingRequest(1, target, []), pump.now) == []
@@ -459,7 +459,9 @@ def test_confirmations_make_detection_faster(monkeypatch: pytest.MonkeyPatch):
         return max(took)
 
     with_confirmations = slowest()
-    monkeypatch.setattr("pyhorde.cluster.suspicion.Suspicion.may_confirm", lambda *_: False)
+    monkeypatch.setattr(
+        "pyhorde.cluster.membership.suspicion.Suspicion.may_confirm", lambda *_: False
+    )
     assert with_confirmations < slowest() - 2.0
 
 

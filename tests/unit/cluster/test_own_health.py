@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from pyhorde.cluster.member import Member, Status, View
-from pyhorde.cluster.membership import Membership
-from pyhorde.cluster.messages import Ack, Gossip, Nack, PingRequest, Update
-from pyhorde.cluster.probing import INDIRECT_SHARE, Prober
-from pyhorde.cluster.vitals import UNFIT, WORST, Health, Vitals
+from pyhorde.cluster.membership.health import UNFIT, WORST, Health, Vitals
+from pyhorde.cluster.membership.membership import Membership
+from pyhorde.cluster.membership.messages import Ack, Gossip, Nack, PingRequest, Update
+from pyhorde.cluster.membership.probing import INDIRECT_SHARE, Prober
 from tests.unit.cluster.crowd import LAN, NOW, crowd, member, run_to, sends, updates
 from tests.unit.cluster.pump import Pump, mesh
 

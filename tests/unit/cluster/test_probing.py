@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pyhorde.cluster import probing
 from pyhorde.cluster.member import Member, Status, View
-from pyhorde.cluster.probing import Prober
-from pyhorde.cluster.vitals import Health
+from pyhorde.cluster.membership import probing
+from pyhorde.cluster.membership.health import Health
+from pyhorde.cluster.membership.probing import Prober
 from pyhorde.config import MembershipConfig
 
 LAN = MembershipConfig()

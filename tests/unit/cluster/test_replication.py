@@ -5,9 +5,15 @@ from dataclasses import replace
 
 import pytest
 
-from pyhorde.cluster.messages import REPLICATION_MESSAGES, Audit, SyncAck, SyncData, SyncRequest
-from pyhorde.cluster.replication import EARLY, Caught, Learned
-from pyhorde.cluster.wire import Wire
+from pyhorde.cluster.replication.messages import (
+    REPLICATION_MESSAGES,
+    Audit,
+    SyncAck,
+    SyncData,
+    SyncRequest,
+)
+from pyhorde.cluster.replication.replication import EARLY, Caught, Learned
+from pyhorde.cluster.transport.wire import Wire
 from pyhorde.crdt import Delta
 from tests.unit.cluster.pair import CONFIG, Pair, met
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pyhorde.cluster.effects import Send
-from pyhorde.cluster.replication import Repairs, Replication
-from pyhorde.cluster.wire import Lane
+from pyhorde.cluster.membership.effects import Send
+from pyhorde.cluster.replication.replication import Repairs, Replication
+from pyhorde.cluster.transport.wire import Lane
 from pyhorde.config import ReplicationConfig
 from pyhorde.crdt import Replica
 from tests.unit.cluster.pair import CONFIG

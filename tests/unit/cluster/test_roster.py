@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pyhorde.cluster.member import Member, Status
-from pyhorde.cluster.roster import Roster, read_row
+from pyhorde.cluster.membership.roster import Roster, read_row
 
 ME = Member(name="me", address="me:1", boot="boot-me", generation=1)
 A = Member(name="a", address="a:1", boot="boot-a", generation=1)

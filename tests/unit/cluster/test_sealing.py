@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyhorde.cluster.sealing import MAX_PACKET, WINDOW, Sealer, Window
+from pyhorde.cluster.transport.sealing import MAX_PACKET, WINDOW, Sealer, Window
 from pyhorde.errors import ProtocolError
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32

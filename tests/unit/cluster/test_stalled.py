@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from pyhorde.cluster.effects import Changed
 from pyhorde.cluster.member import Status
-from pyhorde.cluster.membership import Membership
-from pyhorde.cluster.messages import Gossip, PingRequest, Table, Update
-from pyhorde.cluster.suspicion import HOST_FRESH, UNHEARD, Suspicion, bounds
+from pyhorde.cluster.membership.effects import Changed
+from pyhorde.cluster.membership.membership import Membership
+from pyhorde.cluster.membership.messages import Gossip, PingRequest, Table, Update
+from pyhorde.cluster.membership.suspicion import HOST_FRESH, UNHEARD, Suspicion, bounds
 from tests.unit.cluster.crowd import LAN, NOW, crowd, member, run_to, sends, updates
 from tests.unit.cluster.pump import Pump, mesh
 

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from pyhorde.cluster.member import Member
-from pyhorde.cluster.suspicion import (
+from pyhorde.cluster.membership.suspicion import (
     Suspicion,
     Suspicions,
     bounds,

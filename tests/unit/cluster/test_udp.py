@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from pyhorde.cluster import udp
-from pyhorde.cluster.udp import MAX_LOOKUPS, REFRESH, RETRY, Addresses, Target
+from pyhorde.cluster.transport import udp
+from pyhorde.cluster.transport.udp import MAX_LOOKUPS, REFRESH, RETRY, Addresses, Target
 
 
 class Resolver:

@@ -11,8 +11,7 @@ from collections.abc import Callable, Coroutine
 import pytest
 import uvloop
 
-from pyhorde.cluster.real import RealWorld
-from pyhorde.cluster.watchdog import (
+from pyhorde.cluster.event_loop.watchdog import (
     BLOCKED_AFTER,
     LOOK,
     STACK_BYTES,
@@ -21,6 +20,7 @@ from pyhorde.cluster.watchdog import (
     WatchThread,
     stack_of,
 )
+from pyhorde.cluster.real import RealWorld
 
 BUSY, ASLEEP = 1.0, 0.0
 

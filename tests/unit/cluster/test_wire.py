@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyhorde.cluster.handshake import HANDSHAKE, Confirm, Hello, Refusal, Welcome
-from pyhorde.cluster.messages import MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, Ping
-from pyhorde.cluster.wire import MAX_FRAME_BYTES, Lane, Wire
+from pyhorde.cluster.membership.messages import MEMBERSHIP_MESSAGES, Ping
+from pyhorde.cluster.replication.messages import REPLICATION_MESSAGES
+from pyhorde.cluster.transport.handshake import HANDSHAKE, Confirm, Hello, Refusal, Welcome
+from pyhorde.cluster.transport.wire import MAX_FRAME_BYTES, Lane, Wire
 from pyhorde.errors import ProtocolError
 from pyhorde.runtime.messages import RUNTIME_MESSAGES
 

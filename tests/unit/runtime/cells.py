@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyhorde import Process, Resume, call, cast
-from pyhorde.cluster.codec import Codec
+from pyhorde.cluster.transport.codec import Codec
 from pyhorde.config import RuntimeConfig
 from pyhorde.runtime.cell import Cell
 from pyhorde.runtime.setting import Setting

@@ -10,9 +10,9 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Self
 
-from pyhorde.cluster.codec import Codec
 from pyhorde.cluster.member import Member, Status, View
-from pyhorde.cluster.membership import Changed
+from pyhorde.cluster.membership.membership import Changed
+from pyhorde.cluster.transport.codec import Codec
 from pyhorde.config import NodeConfig, RuntimeConfig
 from pyhorde.crdt import Joined, Replica
 from pyhorde.errors import HordeError, NotReplicated
@@ -146,7 +146,8 @@ class FakeCluster:
         self.links.boots = {m.boot for m in others}
         self.in_sync = True
         self.closed = False
-        self.wakefulness = SimpleNamespace(is_doubtful=False)
+        self.acks = self
+        self.stall_guard = SimpleNamespace(is_doubtful=False)
         self.routes: dict[type[Any], Callable[[str, Any], None]] = {}
         self.on_changed: list[Callable[[Changed], None]] = []
         self.on_lost: list[Callable[[str], None]] = []
@@ -254,7 +255,7 @@ class Stage:
         config = NodeConfig(name="a", runtime=RuntimeConfig(**settings))
         world: Any = self.world
         cluster: Any = self.cluster
-        self.cluster.meeting = SimpleNamespace(strangers=lambda _: [])
+        self.cluster.dialer = SimpleNamespace(strangers=lambda _: [])
         self.names = Names(self.replica, world, self.cluster.view, "a")
         declared = {t: None for cls in classes for t in cls.types}
         self.codec = Codec(declared)

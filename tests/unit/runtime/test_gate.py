@@ -69,7 +69,7 @@ class Node:
             names=SimpleNamespace(owner=lambda _: self.owner),
             world=SimpleNamespace(now=now),
             cluster=SimpleNamespace(
-                wakefulness=SimpleNamespace(is_doubtful=True, sure=self.told.wait)
+                stall_guard=SimpleNamespace(is_doubtful=True, sure=self.told.wait)
             ),
         )
         self.gate = OversleptGate(parts)

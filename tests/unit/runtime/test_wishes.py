@@ -22,7 +22,7 @@ class Operated(Stage):
     def __init__(self, *others: str, listed: tuple[str, ...] = (), peers: tuple[str, ...] = ()):
         super().__init__(others=tuple(member(name) for name in others))
         self.parts.config = NodeConfig(name="a", members=listed)
-        self.cluster.meeting = SimpleNamespace(
+        self.cluster.dialer = SimpleNamespace(
             strangers=lambda view: [p for p in peers if p not in {m.address for m in view.members}]
         )
         self.wishes = Wishes(self.parts)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pyhorde.cluster.effects import Changed
 from pyhorde.cluster.member import Member, Status, View
+from pyhorde.cluster.membership.effects import Changed
 from pyhorde.crdt import Replica
 from pyhorde.errors import NameNotFound
 from pyhorde.runtime.reconcile import CellPhase

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-from pyhorde.cluster.http import HttpNetwork
+from pyhorde.cluster.transport.http import HttpNetwork
 from pyhorde.web.api import Api
 from tests.unit.web.fake_node import FakeNode
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from pyhorde.cluster.codec import Codec
+from pyhorde.cluster.event_loop.lag import Blockage
 from pyhorde.cluster.journal import Journal
 from pyhorde.cluster.member import Member, Status, View
-from pyhorde.cluster.meter import Blockage
-from pyhorde.cluster.packets import PacketStatistics
+from pyhorde.cluster.membership.health import Health, Vitals
 from pyhorde.cluster.real import RealWorld
-from pyhorde.cluster.vitals import Health, Vitals
+from pyhorde.cluster.transport.codec import Codec
+from pyhorde.cluster.transport.datagrams import PacketStatistics
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Replica
 from pyhorde.errors import NameNotFound

@@ -1,0 +1,1 @@
+"""Who is there: SWIM with Lifeguard's local health, joining and dialling."""

@@ -1,0 +1,1 @@
+"""How replicas keep up with each other: pushes, anti-entropy, acknowledgements."""

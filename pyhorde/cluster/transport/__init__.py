@@ -1,0 +1,1 @@
+"""What travels between nodes: links, framing, handshake, HTTP upgrade, datagrams, codec."""
