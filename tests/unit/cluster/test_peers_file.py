@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pyhorde.cluster.member import Member, Status, View
+from pyhorde.cluster.membership import peers_file
 from pyhorde.cluster.membership.peers_file import AGAIN, FORMAT, SOON, PeersFile
 from pyhorde.errors import ConfigError
 from tests.unit.runtime.stage import Clock, World, virtual_time
