@@ -34,7 +34,7 @@ from pyhorde.runtime.router import Router
 from pyhorde.runtime.starting import Starter
 from pyhorde.runtime.supervisor import Supervisor
 from pyhorde.runtime.wishes import WISHES, Wishes
-from pyhorde.seam import Listener, World
+from pyhorde.seam import Listener, Stream, World
 
 log = logging.getLogger("pyhorde.node")
 
@@ -170,11 +170,11 @@ class Node:
         )
         self.cluster = ClusterFace(parts, self._wishes)
 
-    async def _accept(self, stream: Any) -> None:
-        if self.state in ("joining", "ready", "draining"):
-            await self.cluster_parts.links.accept(stream)
+    def _accept(self, stream: Stream) -> None:
+        if self.state in ("joining", "ready", "draining") and hasattr(self, "_parts"):
+            self.cluster_parts.links.accept(stream)
         else:
-            await stream.close("the node is not running")
+            stream.close()
 
     async def _joined(self) -> None:
         assert self._closed is not None

@@ -11,7 +11,7 @@ A lint rule (``ruff`` TID251, see ``pyproject.toml``) keeps every other module f
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -31,25 +31,59 @@ class Rng(Protocol):
     def sample(self, population: Sequence[T], k: int) -> list[T]: ...
 
 
+class StreamOwner(Protocol):
+    """Who is told what happens to a stream, in the event loop and never from within ``send``."""
+
+    def frames_received(self, frames: Sequence[bytes]) -> None:
+        """These frames have come, in order."""
+
+    def stream_closed(self, reason: str) -> None:
+        """The other end, or the network, has ended it: nothing follows. Not after ``close``."""
+
+    def resume_writing(self) -> None:
+        """The peer reads again: ``writable`` is true."""
+
+
 class Stream(Protocol):
     """One duplex channel to a peer: whole frames, in order, at most once, or broken for good.
 
     A frame that :meth:`send` accepted may still be lost when the stream breaks; nobody is told
-    which. After the first :class:`~pyhorde.errors.StreamClosed` every call raises it again.
+    which. Until :meth:`trust` frames are short, and larger ones break it.
     """
 
     @property
     def remote(self) -> str:
-        """Where the other end is, for people to read (not an identity)."""
+        """The address of the other end, without its port; not an identity."""
 
-    async def send(self, frame: bytes) -> None:
-        """Hand one frame to the network; waits while the peer reads too slowly."""
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Where this end is and where the other one, as ``HOST:PORT``, as the network sees them."""
 
-    async def receive(self) -> bytes:
-        """The next frame. Raises :class:`~pyhorde.errors.StreamClosed` at the end."""
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the network itself keeps it secret and has proven who is there (mutual TLS)."""
 
-    async def close(self, reason: str = "") -> None:
-        """Close at once. Idempotent, never raises."""
+    @property
+    def writable(self) -> bool:
+        """False while the peer reads too slowly: what can wait should."""
+
+    def attach(self, owner: StreamOwner) -> None:
+        """From now on ``owner`` is told; what has come before, too, and at once."""
+
+    def trust(self) -> None:
+        """The other end has proven itself: from now on frames may be large."""
+
+    def send(self, frame: bytes) -> None:
+        """Hand one frame to the network. Never waits; after the end it does nothing."""
+
+    def pause_reading(self) -> None:
+        """Let what comes wait where it is, until ``resume_reading``."""
+
+    def resume_reading(self) -> None:
+        """End ``pause_reading``."""
+
+    def close(self) -> None:
+        """Close, after what was sent. Idempotent, never raises."""
 
     def host_silence(self) -> float | None:
         """Seconds since the other machine's operating system last confirmed something sent.
@@ -90,8 +124,8 @@ class Listener(Protocol):
 class Network(Protocol):
     """How nodes reach each other."""
 
-    async def listen(self, address: str, accept: Callable[[Stream], Awaitable[None]]) -> Listener:
-        """Accept streams on ``HOST:PORT``; each runs ``accept`` in a task of its own.
+    async def listen(self, address: str, accept: Callable[[Stream], None]) -> Listener:
+        """Accept streams on ``HOST:PORT``; ``accept`` is called with each.
 
         Raises :class:`~pyhorde.errors.ConfigError` when the address cannot be bound.
         """

@@ -27,6 +27,8 @@ from pyhorde.cluster.replication.acknowledgements import Acknowledgements
 from pyhorde.cluster.replication.messages import REPLICATION_MESSAGES
 from pyhorde.cluster.replication.replication import Caught, Learned, Repairs, Replication
 from pyhorde.cluster.transport.datagrams import Packets
+from pyhorde.cluster.transport.handshake import Goodbye
+from pyhorde.cluster.transport.keyring import Keyring
 from pyhorde.cluster.transport.links import Links
 from pyhorde.cluster.transport.sealing import Sealer
 from pyhorde.cluster.transport.wire import Wire
@@ -64,8 +66,9 @@ class Cluster:
             **dict.fromkeys(REPLICATION_MESSAGES, self._on_replication),
             Reached: self._on_reached,
         }
-        wire = Wire(MEMBERSHIP_MESSAGES, (Reached,), REPLICATION_MESSAGES, messages)
-        self.links = Links(config, world, wire, self)
+        wire = Wire(MEMBERSHIP_MESSAGES, (Reached,), REPLICATION_MESSAGES, (Goodbye,), messages)
+        self.keyring = Keyring((config.secret,) if config.secret is not None else ())
+        self.links = Links(config, world, self.keyring, wire, self)
         schedule = DialSchedule(config.peers, config.membership, world.rng)
         self.dialer = Dialer(
             schedule, self.links, world, lambda: self.view, self._on_refused, config.membership

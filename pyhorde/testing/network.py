@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
+from contextvars import copy_context
 from dataclasses import dataclass
 from random import Random
 
@@ -18,7 +19,7 @@ from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable
 from pyhorde.seam import Stream
 from pyhorde.testing.conditions import Conditions, Path
 from pyhorde.testing.datagrams import Packets, SimDatagrams
-from pyhorde.testing.loop import SimLoop
+from pyhorde.testing.loop import MACHINE, SimLoop
 from pyhorde.testing.shapes import Pair
 from pyhorde.testing.streams import Ending, SimListener, SimStream
 
@@ -26,6 +27,7 @@ GOOD_LATENCY = 0.1
 """Seconds; a path that takes longer on average is a bad one."""
 ASYNCIO_READS, UVLOOP_READS = 1, 32
 """What a connection or a bound address delivers before overdue timers run, in two event loops."""
+FIRST_PORT = 32_768
 STREAMS_ONLY = 0.25
 """In this share of all seeds a firewall swallows every packet."""
 
@@ -34,7 +36,7 @@ STREAMS_ONLY = 0.25
 class _Listening:
     machine: str
     key: str
-    accept: Callable[[Stream], Awaitable[None]]
+    accept: Callable[[Stream], None]
 
 
 class SimNetwork:
@@ -56,6 +58,7 @@ class SimNetwork:
         self._clogged: Counter[str] = Counter()
         self._dark: set[str] = set()
         self._streams: dict[SimStream, None] = {}
+        self._ports = 0
         if datagrams is None:
             datagrams = Random(f"{seed}/datagrams").random() >= STREAMS_ONLY
         self.packets = Packets(self, get_through=datagrams)
@@ -207,7 +210,7 @@ class SimNetwork:
         self._streams.pop(stream, None)
 
     def listen(
-        self, machine: str, key: str, address: str, accept: Callable[[Stream], Awaitable[None]]
+        self, machine: str, key: str, address: str, accept: Callable[[Stream], None]
     ) -> None:
         if address in self._listening:
             raise ConfigError("bind", f"cannot listen on {address}: it is in use")
@@ -229,11 +232,15 @@ class SimNetwork:
         listening = self._listening.get(address)
         if listening is None:
             raise DialRefused(address, "connection refused")
-        here = SimStream(self, machine, key)
-        far = SimStream(self, listening.machine, listening.key)
+        self._ports += 1
+        near_end = f"{machine}:{FIRST_PORT + self._ports}"
+        here = SimStream(self, machine, key, (near_end, address))
+        far = SimStream(self, listening.machine, listening.key, (address, near_end))
         here.peer, far.peer = far, here
         self._streams[here] = self._streams[far] = None
-        _ = self.loop.run_as(listening.key, _serve(listening.accept(far)))
+        context = copy_context()
+        context.run(MACHINE.set, listening.key)
+        self.loop.call_soon(listening.accept, far, context=context)
         return here
 
 
@@ -245,9 +252,7 @@ class MachineNetwork:
         self._machine = machine
         self._key = key
 
-    async def listen(
-        self, address: str, accept: Callable[[Stream], Awaitable[None]]
-    ) -> SimListener:
+    async def listen(self, address: str, accept: Callable[[Stream], None]) -> SimListener:
         self._network.listen(self._machine, self._key, address, accept)
         return SimListener(self._network, address)
 
@@ -261,10 +266,6 @@ class MachineNetwork:
 
     async def aclose(self) -> None:
         pass
-
-
-async def _serve(served: Awaitable[None]) -> None:
-    await served
 
 
 def _is_good(c: Conditions) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyhorde.errors import StreamClosed
+from pyhorde.cluster.transport.framing import MAX_SEALED_BYTES, MAX_UNTRUSTED_BYTES
+from pyhorde.seam import StreamOwner
+from pyhorde.testing.loop import MACHINE
 from pyhorde.testing.shapes import Pair
 
 if TYPE_CHECKING:
@@ -30,23 +32,34 @@ class SimStream:
     """One end of a simulated connection."""
 
     __slots__ = (
-        "_backlog", "_clear_at", "_confirmed_at", "_held", "_inbox", "_network", "_over",
-        "_unconfirmed", "_waiting", "key", "machine", "peer",
+        "_backlog", "_clear_at", "_confirmed_at", "_context", "_early", "_held", "_is_paused",
+        "_limit", "_network", "_over", "_owner", "_told", "_unconfirmed", "ends", "key", "machine",
+        "peer",
     )  # fmt: skip
 
     peer: SimStream
 
-    def __init__(self, network: SimNetwork, machine: str, key: str) -> None:
+    def __init__(
+        self, network: SimNetwork, machine: str, key: str, ends: tuple[str, str] = ("", "")
+    ) -> None:
         self.machine = machine
         self.key = key
+        self.ends = ends
         self._network = network
-        self._inbox: deque[bytes] = deque()
+        self._owner: StreamOwner | None = None
+        self._context: Context = copy_context()
+        self._context.run(MACHINE.set, key)
+        self._early: list[bytes] = []
+        """Seen before there was an owner, or while it does not read."""
+        self._is_paused = False
+        self._limit = MAX_UNTRUSTED_BYTES
         self._backlog: deque[bytes | Ending] = deque()
         """Arrived while the machine stood still."""
         self._held: deque[tuple[bytes | Ending, float]] = deque()
         """Sent into silence, with when."""
-        self._waiting: asyncio.Future[None] | None = None
         self._over: str | None = None
+        self._told = False
+        """Whether the owner knows of the end, or does not have to be told."""
         self._clear_at = 0.0
         self._confirmed_at = network.loop.time()
         self._unconfirmed = False
@@ -55,6 +68,14 @@ class SimStream:
     @property
     def remote(self) -> str:
         return self.peer.machine
+
+    @property
+    def is_sealed(self) -> bool:
+        return False
+
+    @property
+    def writable(self) -> bool:
+        return self._over is None
 
     @property
     def over(self) -> bool:
@@ -66,22 +87,29 @@ class SimStream:
         """The direction in which this end sends."""
         return self.machine, self.peer.machine
 
-    async def send(self, frame: bytes) -> None:
-        if self._over is not None:
-            raise StreamClosed(self._over)
-        self.transmit(frame)
+    def attach(self, owner: StreamOwner) -> None:
+        self._owner = owner
+        self._deliver()
 
-    async def receive(self) -> bytes:
-        while not self._inbox:
-            if self._over is not None:
-                raise StreamClosed(self._over)
-            self._waiting = asyncio.get_running_loop().create_future()
-            await self._waiting
-        return self._inbox.popleft()
+    def trust(self) -> None:
+        self._limit = MAX_SEALED_BYTES
 
-    async def close(self, reason: str = "") -> None:
+    def send(self, frame: bytes) -> None:
         if self._over is None:
-            self.transmit(Ending(reason or "closed by the peer"))
+            self.transmit(frame)
+
+    def pause_reading(self) -> None:
+        self._is_paused = True
+
+    def resume_reading(self) -> None:
+        self._is_paused = False
+        if self._early:
+            self._network.loop.call_soon(self._deliver, context=self._context)
+
+    def close(self) -> None:
+        self._told = True
+        if self._over is None:
+            self.transmit(Ending("closed by the peer"))
             self.end("closed")
 
     def host_silence(self) -> float | None:
@@ -89,12 +117,24 @@ class SimStream:
             return None
         return self._network.loop.time() - self._confirmed_at
 
+    def _deliver(self) -> None:
+        """Hand to the owner what has been seen; the end comes after all of it."""
+        if self._owner is None or self._is_paused:
+            return
+        if self._early and not self._told:
+            early, self._early = self._early, []
+            self._owner.frames_received(early)
+        if self._over is not None and not self._told and not self._early:
+            self._told = True
+            self._owner.stream_closed(self._over)
+
     def end(self, reason: str) -> None:
         """This end is over; whoever waits at it learns the reason."""
         if self._over is None:
             self._over = reason
             self._forget()
-            self._wake()
+            if not self._told:
+                self._network.loop.call_soon(self._deliver, context=self._context)
 
     def _forget(self) -> None:
         """Let go of an end to which nothing can happen any more."""
@@ -138,8 +178,13 @@ class SimStream:
         """The process of this end's machine gets the item."""
         if isinstance(item, bytes):
             self._network.loop.mark(len(item))
-            self._inbox.append(item)
-            self._wake()
+            if len(item) > self._limit:
+                self.transmit(Ending("reset"))
+                self.end("a frame that is too large")
+            elif self._over is None:
+                self._early.append(item)
+                if len(self._early) == 1:
+                    self._network.loop.call_soon(self._deliver, context=self._context)
         else:
             self.end(item.reason)
 
@@ -182,10 +227,6 @@ class SimStream:
             self.lose()
             self.end("timed out")
             self._forget()
-
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
 
 
 class SimListener:

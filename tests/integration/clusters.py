@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from itertools import combinations, product
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from pyhorde.cluster.real import RealWorld
 from pyhorde.cluster.transport.http import HttpNetwork
 from pyhorde.config import MembershipConfig
 from pyhorde.errors import PeerUnreachable
-from pyhorde.seam import Datagrams, Listener, Stream
+from pyhorde.seam import Datagrams, Listener, Stream, StreamOwner
 from tests.integration import processes
 
 DEADLINE = 30.0
@@ -146,14 +146,15 @@ class Wires:
         for one, other in combinations(sides, 2):
             self._cut |= {frozenset(ends) for ends in product(one, other)}
         for stream in self._streams:
-            stream.lossy = stream.lossy or self.apart(*stream.ends)
+            stream.lossy = stream.lossy or self.apart(*stream.wired)
 
     async def heal(self) -> None:
         """Everything passes again. Connections that lost something are broken for good."""
         self._cut.clear()
         broken = {stream for stream in self._streams if stream.lossy}
         self._streams -= broken
-        await asyncio.gather(*(stream.close("frames were lost") for stream in broken))
+        for stream in broken:
+            stream.broken()
 
     def apart(self, one: str, other: str) -> bool:
         return frozenset((one, other)) in self._cut
@@ -211,25 +212,34 @@ class CuttableStream:
 
     def __init__(self, stream: Stream, ends: tuple[str, str]) -> None:
         self._stream = stream
-        self.ends = ends
+        self._owner: StreamOwner
+        self.wired = ends
         self.lossy = False
 
-    @property
-    def remote(self) -> str:
-        return self._stream.remote
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
-    async def send(self, frame: bytes) -> None:
+    def attach(self, owner: StreamOwner) -> None:
+        self._owner = owner
+        self._stream.attach(self)
+
+    def send(self, frame: bytes) -> None:
         if not self.lossy:
-            await self._stream.send(frame)
-
-    async def receive(self) -> bytes:
-        while True:
-            frame = await self._stream.receive()
-            if not self.lossy:
-                return frame
+            self._stream.send(frame)
 
     def host_silence(self) -> float | None:
         return None if self.lossy else self._stream.host_silence()
 
-    async def close(self, reason: str = "") -> None:
-        await self._stream.close(reason)
+    def broken(self) -> None:
+        self._stream.close()
+        self._owner.stream_closed("frames were lost")
+
+    def frames_received(self, frames: Sequence[bytes]) -> None:
+        if not self.lossy:
+            self._owner.frames_received(frames)
+
+    def stream_closed(self, reason: str) -> None:
+        self._owner.stream_closed(reason)
+
+    def resume_writing(self) -> None:
+        self._owner.resume_writing()

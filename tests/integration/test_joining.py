@@ -12,13 +12,14 @@ import pytest
 from pyhorde import Node
 from pyhorde.cluster.member import Member
 from pyhorde.cluster.real import RealWorld
-from pyhorde.cluster.transport.handshake import HANDSHAKE, Confirm, Hello, Refusal
+from pyhorde.cluster.transport.handshake import Accepting, Dialling, Hello, Refusal, turned_away
 from pyhorde.cluster.transport.http import HttpNetwork
-from pyhorde.cluster.transport.wire import VERSION
+from pyhorde.cluster.transport.keyring import Keyring
 from pyhorde.demo.cluster import free_ports
-from pyhorde.errors import ConfigError, StreamClosed
+from pyhorde.errors import ConfigError
 from pyhorde.seam import Stream
 from tests.integration.clusters import Horde, states_in, until
+from tests.integration.inbox import Inbox
 from tests.integration.processes import Replicated
 
 SECRET = b"a secret of enough bytes"
@@ -149,24 +150,25 @@ async def test_without_the_secret_nobody_gets_in_in_either_direction(
     assert any("does not know this cluster's secret" in cause for cause in causes), causes
 
 
-@pytest.mark.parametrize("proof", [b"", b"x" * 32])
-async def test_a_dialler_that_does_not_care_for_the_secret_is_refused(
-    horde: Horde, caplog: pytest.LogCaptureFixture, proof: bytes
+@pytest.mark.parametrize("secret", [None, b"another secret, as long"])
+async def test_a_dialler_that_does_not_know_the_secret_is_turned_away(
+    horde: Horde, caplog: pytest.LogCaptureFixture, secret: bytes | None
 ):
     a = await horde.start("a", secret=SECRET)
     stranger = Member(name="b", address="127.0.0.1:1", boot="f" * 32, generation=1)
     network = RealWorld().network
     stream = await network.dial(a.config.bind, 5.0)
-    hello = Hello(VERSION, "horde", stranger.to_wire(), "nonce")
-    await stream.send(HANDSHAKE.encode(hello))
-    await stream.receive()
-    await stream.send(HANDSHAKE.encode(Confirm(stranger.to_wire(), proof)))
-    (answer,) = HANDSHAKE.decode(await stream.receive())
-    await stream.close()
+    inbox = Inbox(stream)
+    hello = Hello("horde", stranger.to_wire(), a.config.bind, a.config.bind)
+    psks = Keyring((secret,) if secret else ()).psks
+    stream.send(Dialling(psks, bytes([7]) * 32, hello).first)
+    answer = await inbox.receive()
+    await inbox.ended()
     await network.aclose()
-    assert answer == Refusal("secret", "the proof of the cluster's secret is wrong", None)
-    refused = {"from": "b", "address": "127.0.0.1:1", "why": "secret"}
-    assert refused in told(caplog, "handshake_refused")
+    assert answer.startswith(b"\x01secret:") and len(answer) <= 201
+    assert a.view.me.boot.encode() not in answer
+    (refused,) = told(caplog, "handshake_refused")
+    assert (refused["from"], refused["why"]) == ("127.0.0.1", "secret")
     assert states_in(a) == {"a": "alive"}
     assert a.statistics()["refused_handshakes_total"] == 1
 
@@ -198,15 +200,12 @@ async def test_a_busy_address_is_a_configuration_error(horde: Horde):
 
 
 @contextlib.asynccontextmanager
-async def refusing(holder: Member, *, settled: bool) -> AsyncIterator[str]:
-    """Somebody without the secret who says that ``holder`` has the name of whoever dials."""
+async def refusing(frame: bytes) -> AsyncIterator[str]:
+    """Somebody without the secret who answers every greeting with this."""
 
-    async def accept(stream: Stream) -> None:
-        with contextlib.suppress(StreamClosed):
-            await stream.receive()
-            refusal = Refusal("name", "taken", holder.to_wire(), settled)
-            await stream.send(HANDSHAKE.encode(refusal))
-            await stream.receive()
+    def accept(stream: Stream) -> None:
+        stream.attach(Inbox(stream))
+        stream.send(frame)
 
     network = HttpNetwork()
     listener = await network.listen("127.0.0.1:0", accept)
@@ -218,24 +217,30 @@ async def refusing(holder: Member, *, settled: bool) -> AsyncIterator[str]:
 @pytest.mark.parametrize("settled", [True, False])
 async def test_nobody_without_the_secret_can_say_that_a_name_is_taken(horde: Horde, settled: bool):
     """It would stop the node, or keep it from starting for ever."""
-    holder = Member(name="a", address="evil:1", boot="f" * 32, generation=2**53 - 1)
-    async with refusing(holder, settled=settled) as address:
-        a = await horde.start("a", secret=SECRET, peers=[address])
-        assert a.state == "ready" and states_in(a) == {"a": "alive"}
-        await a.aclose()
+    holder = Member(name="a", address="evil:1", boot="f" * 32, generation=2**43)
+    refusal = Refusal("name", "taken", holder.to_wire(), settled)
+    for frame in (turned_away("name", "taken"), Accepting((), bytes(32)).answer(refusal)):
+        async with refusing(frame) as address:
+            a = await horde.start("a", secret=SECRET, peers=[address])
+            assert a.state == "ready" and states_in(a) == {"a": "alive"}
+            await a.aclose()
 
 
-async def test_nobody_without_the_secret_makes_a_node_that_joins_give_up_its_name(horde: Horde):
+async def test_a_recorded_greeting_does_not_make_a_node_that_joins_give_up_its_name(horde: Horde):
+    """Only who is there now, and knows the secret, contests a name."""
     network = HttpNetwork()
-    holder = Member(name="a", address="evil:1", boot="0" * 32, generation=0)
+    rival = Member(name="a", address="127.0.0.1:1", boot="0" * 32, generation=0)
     a = horde.make("a", secret=SECRET, peers=["127.0.0.1:1"])
     starting = asyncio.create_task(a.start())
     await until(lambda: a._listener is not None, "it listens")
     stream = await network.dial(a.config.bind, 2.0)
-    await stream.send(HANDSHAKE.encode(Hello(VERSION, "horde", holder.to_wire(), "nonce")))
-    (refusal,) = HANDSHAKE.decode(await stream.receive())
-    assert refusal.why == "name" and not refusal.settled
-    await stream.close()
+    inbox = Inbox(stream)
+    hello = Hello("horde", rival.to_wire(), a.config.bind, a.config.bind)
+    recorded = Dialling(Keyring((SECRET,)).psks, bytes([7]) * 32, hello)
+    stream.send(recorded.first)
+    refusal = recorded.answer(await inbox.receive())
+    assert isinstance(refusal, Refusal) and refusal.why == "name" and not refusal.settled
+    stream.close()
     await starting
     assert a.state == "ready"
     await network.aclose()

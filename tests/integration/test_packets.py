@@ -161,7 +161,7 @@ def test_an_address_that_is_taken_means_no_packets_and_a_warning(
 
 def test_packets_share_the_port_of_the_streams(run: Run):
     async def main() -> None:
-        async def accept(_: object) -> None: ...
+        def accept(_: object) -> None: ...
 
         network = HttpNetwork()
         listener = await network.listen("127.0.0.1:0", accept)

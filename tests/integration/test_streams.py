@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
-from pyhorde.cluster.transport import http
-from pyhorde.cluster.transport import tcp as sockets
-from pyhorde.cluster.transport.http import HttpListener, HttpNetwork, HttpStream
-from pyhorde.errors import PeerUnreachable, StreamClosed
+from pyhorde.cluster.transport import http, tcp
+from pyhorde.cluster.transport.framing import MAX_UNTRUSTED_BYTES
+from pyhorde.cluster.transport.http import HttpListener, HttpNetwork, PeerStream
+from pyhorde.errors import DialRefused, PeerUnreachable
 from pyhorde.seam import Stream
 from tests.integration.deafness import deafen, linux_only, until
+from tests.integration.inbox import Inbox
 
 
 class Cable:
@@ -64,47 +61,58 @@ async def network() -> AsyncIterator[HttpNetwork]:
     await made.aclose()
 
 
-async def serve(network: HttpNetwork) -> tuple[HttpListener, asyncio.Future[str]]:
-    """A listener, and how its first stream ends."""
-    ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    async def accept(stream: Stream) -> None:
-        try:
-            while True:
-                await stream.receive()
-        except StreamClosed as error:
-            ended.set_result(str(error))
-
-    return await network.listen("127.0.0.1:0", accept), ended
-
-
-async def connect(network: HttpNetwork) -> tuple[HttpListener, HttpStream, HttpStream]:
+async def connect(network: HttpNetwork) -> tuple[HttpListener, Inbox, Inbox]:
     """A listener, and both ends of a stream to it, which stays until one of them closes it."""
-    accepted: asyncio.Future[Stream] = asyncio.get_running_loop().create_future()
+    accepted: asyncio.Future[Inbox] = asyncio.get_running_loop().create_future()
 
-    async def accept(stream: Stream) -> None:
-        accepted.set_result(stream)
-        await asyncio.Event().wait()
+    def accept(stream: Stream) -> None:
+        stream.trust()
+        accepted.set_result(Inbox(stream))
 
     listener = await network.listen("127.0.0.1:0", accept)
-    near, far = await network.dial(listener.address, 5), await accepted
-    assert isinstance(near, HttpStream)
-    assert isinstance(far, HttpStream)
-    return listener, near, far
+    near = Inbox(await network.dial(listener.address, 5))
+    near.stream.trust()
+    return listener, near, await accepted
 
 
-async def reason(stream: Stream) -> str:
-    """Receive until the stream ends."""
-    try:
-        while True:
-            await stream.receive()
-    except StreamClosed as error:
-        return error.reason
-
-
-def cut(*ends: HttpStream) -> None:
+def cut(*ends: Inbox) -> None:
     for end in ends:
-        deafen(end._connection())
+        deafen(end.stream._connection())
+
+
+async def test_frames_arrive_whole_and_in_order_however_large(network: HttpNetwork):
+    listener, near, far = await connect(network)
+    sizes = [0, 1, 3, 70_000, 2, 8 * 1024 * 1024, 5]
+    for size in sizes:
+        near.stream.send(bytes([size % 251]) * size)
+    for size in sizes:
+        assert await far.receive() == bytes([size % 251]) * size
+    near.stream.close()
+    assert await far.ended() == "lost"
+    await listener.close()
+
+
+async def test_what_was_sent_before_a_close_arrives(network: HttpNetwork):
+    listener, near, far = await connect(network)
+    far.stream.send(b"bye")
+    far.stream.close()
+    assert await near.receive() == b"bye"
+    assert await near.ended() == "lost"
+    near.stream.send(b"into the void")
+    assert near.stream.host_silence() is None
+    await listener.close()
+
+
+async def test_a_frame_that_is_too_large_is_refused_before_it_is_kept(network: HttpNetwork):
+    accepted: asyncio.Future[Inbox] = asyncio.get_running_loop().create_future()
+    listener = await network.listen("127.0.0.1:0", lambda s: accepted.set_result(Inbox(s)))
+    near = Inbox(await network.dial(listener.address, 5))
+    near.stream._transport.write((MAX_UNTRUSTED_BYTES + 1).to_bytes(4, "big"))
+    far = await accepted
+    assert "too large" in await far.ended()
+    assert await near.ended() == "lost"
+    assert network.admission.statistics.bad_requests == 1
+    await listener.close()
 
 
 @linux_only
@@ -112,15 +120,11 @@ async def test_an_idle_stream_that_a_cut_cable_has_stopped_is_broken_at_both_end
     network: HttpNetwork, monkeypatch: pytest.MonkeyPatch
 ):
     for name in ("KEEPALIVE_IDLE", "KEEPALIVE_INTERVAL", "KEEPALIVE_COUNT"):
-        monkeypatch.setattr(sockets, name, 1)
+        monkeypatch.setattr(tcp, name, 1)
     listener, near, far = await connect(network)
     cut(near, far)
     async with asyncio.timeout(20):
-        await asyncio.gather(reason(near), reason(far))
-    for stream in (near, far):
-        for _ in range(10):
-            with pytest.raises(StreamClosed):
-                await stream.receive()
+        await asyncio.gather(near.ended(), far.ended())
     await listener.close()
 
 
@@ -128,18 +132,17 @@ async def test_an_idle_stream_that_a_cut_cable_has_stopped_is_broken_at_both_end
 async def test_a_stream_with_data_on_its_way_over_a_cut_cable_is_broken_at_both_ends(
     network: HttpNetwork, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sockets, "DEAF_AFTER", 0.3)
+    monkeypatch.setattr(tcp, "DEAF_AFTER", 0.3)
     monkeypatch.setattr(http, "LOOK", 0.1)
     listener, near, far = await connect(network)
     cut(near, far)
-    await near.send(b"lost")
-    await far.send(b"lost")
+    near.stream.send(b"lost")
+    far.stream.send(b"lost")
     async with asyncio.timeout(4):  # keepalive would be later
-        reasons = await asyncio.gather(reason(near), reason(far))
+        reasons = await asyncio.gather(near.ended(), far.ended())
     assert reasons == ["the host has been silent for 0.3 s"] * 2
-    with pytest.raises(StreamClosed):
-        await near.send(b"late")
-    assert near.host_silence() is None
+    near.stream.send(b"late")
+    assert near.stream.host_silence() is None
     await listener.close()
 
 
@@ -147,86 +150,92 @@ async def test_a_stream_with_data_on_its_way_over_a_cut_cable_is_broken_at_both_
 async def test_a_peer_that_reads_nothing_keeps_its_stream_because_its_host_answers(
     network: HttpNetwork, monkeypatch: pytest.MonkeyPatch
 ):
-    looked: list[HttpStream] = []
-    really_look = HttpStream.break_if_deaf
+    looked: list[PeerStream] = []
+    really_look = PeerStream.look
 
-    def look(stream: HttpStream) -> None:
-        really_look(stream)
+    def look(stream: PeerStream, now: float) -> None:
+        really_look(stream, now)
         looked.append(stream)
 
-    monkeypatch.setattr(HttpStream, "break_if_deaf", look)
-    monkeypatch.setattr(sockets, "DEAF_AFTER", 0.0)
+    monkeypatch.setattr(PeerStream, "look", look)
+    monkeypatch.setattr(tcp, "DEAF_AFTER", 0.0)
     monkeypatch.setattr(http, "LOOK", 0.05)
     listener, near, far = await connect(network)
+    far.stream.pause_reading()
     frames, size = 64, 256 * 1024
-
-    async def send_all() -> None:
-        for _ in range(frames):
-            await near.send(bytes(size))
-
-    sending = asyncio.create_task(send_all())
-    await until(lambda: looked.count(near) >= 40)
-    assert not sending.done()
-    silence = near.host_silence()
-    assert silence is not None
-    for _ in range(frames):
+    sent = 0
+    while near.stream.writable:
+        near.stream.send(bytes(size))
+        sent += 1
+        await asyncio.sleep(0)
+    await until(lambda: looked.count(near.stream) >= 40)
+    assert not near.stream.writable and sent < frames
+    assert near.stream.host_silence() is not None
+    far.stream.resume_reading()
+    for _ in range(sent):
         assert len(await far.receive()) == size
-    await sending
-    await near.close()
-    await listener.close()
-
-
-@linux_only
-async def test_peers_whose_kernel_breaks_silent_streams_send_no_heartbeats(
-    network: HttpNetwork, monkeypatch: pytest.MonkeyPatch
-):
-    beats: list[float | None] = []
-    really_respond, really_connect = web.WebSocketResponse, aiohttp.ClientSession.ws_connect
-
-    def respond(**options: Any) -> web.WebSocketResponse:
-        beats.append(options["heartbeat"])
-        return really_respond(**options)
-
-    def connect_to(self: aiohttp.ClientSession, url: str, **options: Any) -> Any:
-        beats.append(options["heartbeat"])
-        return really_connect(self, url, **options)
-
-    monkeypatch.setattr(web, "WebSocketResponse", respond)
-    monkeypatch.setattr(aiohttp.ClientSession, "ws_connect", connect_to)
-    listener, near, _ = await connect(network)
-    assert beats == [None, None]
-    await near.close()
+    await until(lambda: near.stream.writable)
+    assert near.resumed >= 1
+    near.stream.close()
     await listener.close()
 
 
 async def test_where_the_kernel_does_not_a_cut_cable_is_noticed_by_heartbeats(
     network: HttpNetwork, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sockets, "kernel_breaks", lambda: False)
-    monkeypatch.setattr(http, "HEARTBEAT", 0.2)
-    listener, ended = await serve(network)
+    monkeypatch.setattr(tcp, "kernel_breaks", lambda: False)
+    monkeypatch.setattr(http, "HEARTBEAT", 0.4)
+    monkeypatch.setattr(http, "LOOK", 0.05)
+    network.kernel_breaks = False
+    accepted: asyncio.Future[Inbox] = asyncio.get_running_loop().create_future()
+    listener = await network.listen("127.0.0.1:0", lambda s: accepted.set_result(Inbox(s)))
     cable = Cable(listener.address)
-    stream = await network.dial(await cable.lay(), 5)
+    near = Inbox(await network.dial(await cable.lay(), 5))
+    far = await accepted
     try:
+        asked = near.stream._asked
+        await until(lambda: near.stream._asked > asked and near.stream._heard > near.stream._asked)
         cable.cut()
         async with asyncio.timeout(20):
-            with pytest.raises(StreamClosed):
-                await stream.receive()
-            await ended
+            reasons = await asyncio.gather(near.ended(), far.ended())
+        assert all("silent" in reason or reason == "lost" for reason in reasons)
     finally:
         await cable.remove()
         await listener.close()
 
 
-async def test_a_dialler_that_has_gone_before_the_stream_began_is_no_error(
-    network: HttpNetwork, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    async def gone(*_: object) -> None:
-        raise ConnectionResetError("Cannot write to closing transport")
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n", "HTTP 302"),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n", "HTTP 101"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "an older version"),
+        (b"HTTP/1.1 426 Upgrade\r\n\r\nspeaks pyhorde/9", "speaks pyhorde/9"),
+        (b"SSH-2.0-OpenSSH\r\n", "no HTTP answer"),
+        (b"HTTP/1.1 twohundred\r\n\r\n", "no HTTP answer"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 4000, "without an end"),
+        (b"", "hung up"),
+    ],
+)
+async def test_whoever_else_answers_is_no_peer(network: HttpNetwork, answer: bytes, why: str):
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
 
-    listener, _ = await serve(network)
-    monkeypatch.setattr(web.WebSocketResponse, "prepare", gone)
-    with caplog.at_level(logging.ERROR), pytest.raises(PeerUnreachable):
-        await network.dial(listener.address, 5)
-    assert caplog.records == []
-    await listener.close()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    with pytest.raises(PeerUnreachable, match=why):
+        await network.dial(f"127.0.0.1:{port}", 5)
+    server.close()
+
+
+async def test_a_name_that_leads_nowhere_is_unreachable_and_a_closed_port_refuses(
+    network: HttpNetwork,
+):
+    with pytest.raises(PeerUnreachable):
+        await network.dial("no-such-host.invalid:7411", 5)
+    with pytest.raises(DialRefused):
+        await network.dial("127.0.0.1:1", 5)
+    with pytest.raises(DialRefused):
+        await network.dial("localhost:1", 5)

@@ -1,132 +1,264 @@
-"""How two nodes meet: three frames, each side proving that it knows the cluster's secret.
+"""How two nodes meet: Noise ``NNpsk0``, by which each proves that it knows a secret. Pure.
 
 ::
 
-    dialler                          acceptor
-       | -- Hello (record, nonce) -->  |   refuses: version, cluster, self, name
-       | <- Welcome (record, nonce,    |
-       |      proof, have)             |   ``have``: a link to the dialler exists already
-       | -- Confirm (proof) -------->  |   the link is up; it replaces an older one
+    dialler                              acceptor
+       | -- Hello (cluster, record,  -->  |   refuses: secret, cluster, address, self, name
+       |      the address dialled)        |
+       | <- Welcome (record, have) or     |   ``have``: a link to the dialler exists already
+       |      Refusal ------------------  |
+       | -- Confirm (record, joins) --->  |   the link is up; it replaces an older one
 
-Two nodes may dial each other at the same moment. The dialler gives up its own attempt when it has a
-link by now, or when the other's attempt is under way and that side has the lower boot id or says it
-already counts as up. So exactly one of the two attempts survives, whichever frames come first.
+Hello and the answer are the two messages of the pattern, sealed from their first byte to their last
+with what only holders of the secret know; Confirm is the first frame of the session that they make,
+and shows that the dialler is there now: a Hello may have been recorded. Each side learns the record
+of the other only after the other has proven itself; who has not gets one byte and a text that says
+why, and whoever reads such a text believes nothing of it. The version is part of the prologue; the
+address that was dialled is part of Hello, so that nobody can pass on messages between two nodes
+that each believe to have met him. Source: T. Perrin, "The Noise Protocol Framework", revision 34.
+
+Without a secret (loopback) the same messages travel as they are; where TLS has proven the peers and
+seals what follows, frames are not sealed again.
+
+Two nodes may dial each other at the same moment. A dialler that has a link by now gives up its own
+attempt; one that has been dialled, too, and has to stand back (the other's boot id is the lower
+one, or the other counts the link as up) waits for the end of that attempt first. Where both came
+through all the same, the one that the lower boot id dialled stays.
 """
 
 from __future__ import annotations
 
-import hmac
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, ClassVar, Final
 
 from pyhorde.cluster.member import Member, View
+from pyhorde.cluster.transport.noise import CipherState, Initiator, NoiseError, Responder
 from pyhorde.cluster.transport.wire import VERSION, Lane, Wire
+from pyhorde.config import split_address
+from pyhorde.errors import ConfigError, ProtocolError
+
+PROLOGUE: Final = f"pyhorde/{VERSION}".encode()
+MAX_TEXT: Final = 200
+MAX_RECORD_BYTES: Final = 12 * 1024
+"""A node's own record, with its types and labels, has to leave room in a frame of the handshake."""
+_NOISE, _REFUSED, _OPEN = b"\x00", b"\x01", b"\x02"
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who dials."""
+    """Who dials, the address it was told to dial, and the one that this led to."""
 
     tag: ClassVar[int] = 60
     lane: ClassVar[Lane] = Lane.CONTROL
-    version: int
     cluster: str
     member: list[Any]
-    nonce: str
-    proof: bytes = b""
-    """That it knows the secret. It may have been recorded: enough to be heard, not to get in."""
+    dialled: str
+    reached: str
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Who answers, with the proof that it knows the secret."""
+    """Who answers."""
 
     tag: ClassVar[int] = 61
     lane: ClassVar[Lane] = Lane.CONTROL
     member: list[Any]
-    nonce: str
-    proof: bytes
     have: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Not let in. ``why`` is one of version, cluster, self, name, secret.
+    """Not let in. ``why`` is one of cluster, address, self, name; or, unproven, anything.
 
     ``settled``: the node that refuses is in sync with the cluster, and knows who has which name.
-    ``proof``: that it knows the secret; without it nobody stops because of what it says.
     """
 
     tag: ClassVar[int] = 62
     lane: ClassVar[Lane] = Lane.CONTROL
     why: str
     detail: str
-    holder: list[Any] | None
+    holder: list[Any] | None = None
     settled: bool = False
-    proof: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """The dialler's proof, and its record as it is by now."""
+    """The dialler is there now, with its record as it is by now. ``joins``: the link is up."""
 
     tag: ClassVar[int] = 63
     lane: ClassVar[Lane] = Lane.CONTROL
     member: list[Any]
-    proof: bytes
+    joins: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The last message of a link: why it ends."""
+
+    tag: ClassVar[int] = 64
+    lane: ClassVar[Lane] = Lane.CONTROL
+    reason: str
 
 
 HANDSHAKE = Wire((Hello, Welcome, Refusal, Confirm))
 
 
-def proof(secret: bytes | None, role: str, hello: Hello, nonce: str) -> bytes:
-    """What only a holder of the secret can say about this meeting; empty without a secret."""
-    if secret is None:
-        return b""
-    text = "\0".join((role, hello.cluster, hello.nonce, nonce, str(hello.member[2])))
-    return hmac.digest(secret, text.encode(), "sha256")
+class Unproven(Exception):
+    """Somebody who has not proven anything is turned away; ``why`` is secret or malformed."""
+
+    def __init__(self, why: str, detail: str) -> None:
+        super().__init__(detail)
+        self.why, self.detail = why, detail
 
 
-def hello_proof(secret: bytes | None, hello: Hello) -> bytes:
-    """What shows that who dials knows the secret."""
-    return proof(secret, "hello", hello, repr(hello.member))
+class Session:
+    """What follows the handshake: each frame sealed with its number, or as it is."""
+
+    __slots__ = ("_receiving", "_sending")
+
+    def __init__(self, ciphers: tuple[CipherState, CipherState] | None = None) -> None:
+        self._sending: CipherState | None = None
+        self._receiving: CipherState | None = None
+        if ciphers is not None:
+            self._sending, self._receiving = ciphers
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its frames are."""
+        return self._sending is not None
+
+    def seal(self, payload: bytes) -> bytes:
+        """The next frame to send."""
+        return payload if self._sending is None else self._sending.encrypt(payload)
+
+    def open(self, frame: bytes) -> bytes:
+        """The next frame that came. Raises ``ProtocolError`` if it is another one."""
+        if self._receiving is None:
+            return frame
+        try:
+            return self._receiving.decrypt(frame)
+        except NoiseError as error:
+            raise ProtocolError("a frame with a wrong seal") from error
 
 
-def refusal_proof(secret: bytes | None, hello: Hello, refusal: Refusal) -> bytes:
-    """What shows that who refuses this dialler knows the secret, and what it said."""
-    said = (refusal.why, refusal.holder, refusal.settled)
-    return proof(secret, "refuse", hello, repr(said))
+class Dialling:
+    """The dialler's side. ``first`` is what it sends first."""
+
+    def __init__(self, psks: Sequence[bytes], ephemeral: bytes, hello: Hello) -> None:
+        self._noise = Initiator(psks[0], PROLOGUE, ephemeral) if psks else None
+        said = HANDSHAKE.encode(hello)
+        self.first = _OPEN + said if self._noise is None else _NOISE + self._noise.write(said)
+
+    def answer(self, frame: bytes) -> Welcome | Refusal:
+        """What the other side said. Raises ``Unproven`` when it does not show who it is."""
+        kind, rest = frame[:1], frame[1:]
+        if kind == _REFUSED:
+            raise Unproven(*_refused(rest))
+        if kind != (_OPEN if self._noise is None else _NOISE):
+            raise Unproven("secret", "only one of the two has a secret")
+        if self._noise is not None:
+            try:
+                rest = self._noise.read(rest)
+            except NoiseError:
+                detail = "it does not know this cluster's secret"
+                raise Unproven("secret", detail) from None
+        said: Welcome | Refusal = _only(rest, (Welcome, Refusal))
+        return said
+
+    def session(self, *, sealed: bool) -> Session:
+        """What follows; ``sealed``: the network does not seal it already."""
+        return Session(self._noise.split() if self._noise is not None and sealed else None)
 
 
-def signed(secret: bytes | None, hello: Hello) -> Hello:
-    """The same greeting with its proof."""
-    return replace(hello, proof=hello_proof(secret, hello))
+class Accepting:
+    """The acceptor's side."""
+
+    def __init__(self, psks: Sequence[bytes], ephemeral: bytes) -> None:
+        self._psks = tuple(psks)
+        self._ephemeral = ephemeral
+        self._noise: Responder | None = None
+        self.psk: bytes | None = None
+        """The key by which the dialler has proven itself."""
+
+    def hello(self, frame: bytes) -> Hello:
+        """Who dials. Raises ``Unproven``."""
+        kind, rest = frame[:1], frame[1:]
+        if kind not in (_OPEN, _NOISE):
+            raise Unproven("malformed", "something else than a greeting")
+        if (kind == _NOISE) != bool(self._psks):
+            without = "this node has no secret, and the dialler has one"
+            with_it = "the dialler does not know this cluster's secret: it has none"
+            raise Unproven("secret", with_it if self._psks else without)
+        said = rest if kind == _OPEN else self._opened(rest)
+        hello: Hello = _only(said, (Hello,))
+        return hello
+
+    def _opened(self, message: bytes) -> bytes:
+        for psk in self._psks:
+            noise = Responder(psk, PROLOGUE, self._ephemeral)
+            try:
+                said = noise.read(message)
+            except NoiseError:
+                continue
+            self._noise, self.psk = noise, psk
+            return said
+        raise Unproven("secret", "the dialler does not know this cluster's secret")
+
+    def answer(self, message: Welcome | Refusal) -> bytes:
+        """The frame that says so."""
+        said = HANDSHAKE.encode(message)
+        return _OPEN + said if self._noise is None else _NOISE + self._noise.write(said)
+
+    def session(self, *, sealed: bool) -> Session:
+        """What follows."""
+        return Session(self._noise.split() if self._noise is not None and sealed else None)
 
 
-def proves(given: bytes, expected: bytes) -> bool:
-    """Compare two proofs in constant time."""
-    return hmac.compare_digest(given, expected)
+def turned_away(why: str, detail: str) -> bytes:
+    """What somebody gets who has not proven anything."""
+    return _REFUSED + f"{why}:{detail}".encode()[:MAX_TEXT]
 
 
-def mismatch(hello: Hello, cluster: str) -> Refusal | None:
-    """Why the dialler cannot belong here, whoever it is; its record may not even be readable."""
-    if hello.version != VERSION:
-        detail = f"this node speaks protocol version {VERSION}, the dialler {hello.version}"
-        return Refusal("version", detail, None)
+def confirmation(payload: bytes) -> Confirm:
+    """The first frame of a session. Raises ``ProtocolError``."""
+    confirm: Confirm = _only(payload, (Confirm,))
+    return confirm
+
+
+def _refused(text: bytes) -> tuple[str, str]:
+    why, _, detail = text[:MAX_TEXT].decode("utf-8", "replace").partition(":")
+    known = why if why in ("secret", "malformed", "busy") else "secret"
+    return known, detail or "it gives no reason"
+
+
+def _only(payload: bytes, classes: tuple[type[Any], ...]) -> Any:
+    messages = list(HANDSHAKE.decode(payload))
+    if len(messages) != 1 or not isinstance(messages[0], classes):
+        expected = " or ".join(cls.__name__ for cls in classes)
+        raise ProtocolError(f"something else than {expected}")
+    return messages[0]
+
+
+def refusal(
+    hello: Hello, cluster: str, view: View, linked: AbstractSet[str], here: AbstractSet[str]
+) -> Refusal | None:
+    """Why the dialler is not let in; None when it is. Raises ``ValueError`` for a bad record.
+
+    ``here``: where this node can be reached.
+    """
     if hello.cluster != cluster:
-        return Refusal("cluster", f"this node belongs to the cluster {cluster!r}", None)
-    return None
-
-
-def refusal(hello: Hello, cluster: str, view: View, linked: AbstractSet[str]) -> Refusal | None:
-    """Why the dialler is not let in; None when it is. Raises ``ValueError`` for a bad record."""
-    wrong = mismatch(hello, cluster)
-    if wrong is not None:
-        return wrong
+        return Refusal("cluster", f"this node belongs to the cluster {cluster!r}")
     guest = Member.from_wire(hello.member)
+    if not is_here(hello, here):
+        led = f", which led to {hello.reached}" if hello.reached != hello.dialled else ""
+        own = " or ".join(sorted(here))
+        detail = f"this node is not at {hello.dialled}{led}, but at {own}: see --advertise"
+        return Refusal("address", detail[:MAX_TEXT])
     if guest.boot == view.me.boot:
-        return Refusal("self", "the address leads back to the node itself", None)
+        return Refusal("self", "the address leads back to the node itself")
     holder = view.by_name.get(guest.name)
     if holder is None or holder.boot == guest.boot or holder.address == guest.address:
         return None
@@ -136,6 +268,32 @@ def refusal(hello: Hello, cluster: str, view: View, linked: AbstractSet[str]) ->
     return None
 
 
-def gives_up(me: str, peer: str, *, linked: bool, incoming: bool, have: bool) -> bool:
-    """Whether the dialler ``me``, welcomed by ``peer``, drops its attempt as a duplicate."""
-    return linked or (incoming and (have or peer < me))
+def is_here(hello: Hello, here: AbstractSet[str]) -> bool:
+    """Whether one of the addresses at which this node can be reached is the one that was meant."""
+    own = {normal(address) for address in here}
+    return normal(hello.dialled) in own or normal(hello.reached) in own
+
+
+def normal(address: str) -> str:
+    """An address in the form in which two can be compared."""
+    try:
+        host, port = split_address(address)
+    except ConfigError:
+        return address
+    try:
+        return f"{ip_address(host)} {port}"
+    except ValueError:
+        return f"{host.lower().rstrip('.')} {port}"
+
+
+def stands_back(me: str, peer: str, *, incoming: bool, have: bool) -> bool:
+    """Whether the dialler ``me`` waits for the end of the attempt of ``peer``, which dials it."""
+    return incoming and (have or peer < me)
+
+
+def keeps_own(me: str, peer: str, *, dialled_meanwhile: bool, had: bool) -> bool:
+    """Whether an acceptor keeps the link that it dialled itself while ``peer`` dialled, too.
+
+    ``had``: the peer counted the link as up when it welcomed this node; so it has replaced it.
+    """
+    return dialled_meanwhile and (had or me < peer)

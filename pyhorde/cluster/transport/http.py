@@ -1,199 +1,546 @@
-"""The network of production: one HTTP address per node, peers upgraded to WebSockets.
+"""The network of production: one HTTP address per node, and streams between nodes.
 
-aiohttp serves ``/_cluster/v1/stream`` to peers; other routes (the JSON API) are mounted on the same
-application before the node listens.
+Whoever connects is met by a :class:`Door`. It reads the head of the first request, within bounds,
+and hands the connection on: to aiohttp, which serves the JSON API, or to a :class:`PeerStream`
+(:mod:`~pyhorde.cluster.transport.upgrade` says how). A dialler's end begins as a :class:`_Caller`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
-from weakref import WeakSet
+import ipaddress
+import logging
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, cast
 
-import aiohttp
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from pyhorde.cluster.transport import tcp as sockets
-from pyhorde.cluster.transport import udp
-from pyhorde.cluster.transport.wire import MAX_FRAME_BYTES
+from pyhorde.cluster.transport import tcp, udp, upgrade
+from pyhorde.cluster.transport.admission import DESCRIPTORS, MAX_CONNECTIONS, Admission, Kind
+from pyhorde.cluster.transport.framing import (
+    MAX_SEALED_BYTES,
+    PING,
+    PONG,
+    Deframer,
+    framed,
+)
 from pyhorde.config import split_address
-from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable, StreamClosed
-from pyhorde.seam import Stream
+from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable, ProtocolError
+from pyhorde.seam import Stream, StreamOwner
 
-STREAM_PATH: Final = "/_cluster/v1/stream"
 HEARTBEAT: Final = 5.0
 """Seconds of silence after which a peer is asked for a sign of life; half of it later the stream is
-broken. Only where the kernel does not do it (:func:`~pyhorde.cluster.sockets.kernel_breaks`): it
-asks a machine, and this asks its event loop, which may be blocked."""
+broken. Only where the kernel does not do it (:func:`~pyhorde.cluster.transport.tcp.kernel_breaks`):
+it asks a machine, and this asks its event loop, which may be blocked."""
 LOOK: Final = 2.0
 """Seconds between two looks for streams behind which no machine answers any more. Else one that a
 cut cable has stopped goes on only when TCP tries again: the longer the cut was, the later."""
 MAX_BODY_BYTES: Final = 1024 * 1024
-_CLOSED: Final = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR)
+HEAD_TIMEOUT: Final = 5.0
+"""Seconds in which the head of a connection's first request has to be there."""
+IDLE_TIMEOUT: Final = 15.0
+"""Seconds for which a client's connection stays open between two requests."""
+WRITE_TIMEOUT: Final = 30.0
+"""Seconds in which a client has to read some of what it is sent."""
+CLOSE_TIMEOUT: Final = 1.0
+"""Seconds in which what was sent before a close has to leave."""
+HIGH_WATER: Final = 256 * 1024
+"""Bytes that are handed to the network although it has not sent those before; what comes after
+them waits in its lane, where urgent messages can overtake it."""
+BACKLOG: Final = 512
+EARLY_FRAMES: Final = 8
+"""Frames kept for an owner that is not there yet."""
+
+log = logging.getLogger("pyhorde.http")
 
 
-class HttpStream:
-    """A :class:`~pyhorde.seam.Stream` over one WebSocket, of either side."""
+class PeerStream(asyncio.Protocol):
+    """A :class:`~pyhorde.seam.Stream` over one TCP or TLS connection, of either side."""
 
     def __init__(
-        self, socket: web.WebSocketResponse | aiohttp.ClientWebSocketResponse, remote: str
+        self, network: HttpNetwork, transport: asyncio.Transport, remote: str, *, dialled: bool
     ) -> None:
-        self._socket = socket
+        self._network = network
+        self._transport = transport
         self._remote = remote
-        self._broken = ""
-        """Why this end has broken it."""
+        self._kind = Kind.PEER if dialled else Kind.HANDSHAKE
+        network.admission.enter(self._kind, remote)
+        self._deframer = Deframer()
+        self._owner: StreamOwner | None = None
+        self._early: list[bytes] = []
+        self._writable = True
+        self._over: str | None = None
+        """Why it has ended."""
+        self._told = False
+        """Whether the owner knows, or does not have to be told any more."""
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._heard = self._asked = asyncio.get_running_loop().time()
+        self.on_lost: Callable[[], None] = lambda: None
         if (connection := self._connection()) is not None:
-            sockets.tune(connection)
+            tcp.tune(connection)
+        transport.set_write_buffer_limits(high=HIGH_WATER, low=HIGH_WATER // 4)
+
+    # ---- for the owner -----------------------------------------------------------------------
 
     @property
     def remote(self) -> str:
         return self._remote
 
-    async def send(self, frame: bytes) -> None:
-        try:
-            await self._socket.send_bytes(frame)
-        except (OSError, RuntimeError) as error:
-            raise StreamClosed(self._broken or str(error)) from error
+    @property
+    def ends(self) -> tuple[str, str]:
+        info = self._transport.get_extra_info
+        return _address(info("sockname")), _address(info("peername"))
 
-    async def receive(self) -> bytes:
-        try:
-            message = await self._socket.receive()
-        except (OSError, RuntimeError) as error:  # the kernel has given up; or asked too often
-            raise StreamClosed(self._broken or str(error)) from error
-        if message.type is WSMsgType.BINARY:
-            data: bytes = message.data
-            return data
-        if message.type in _CLOSED:
-            raise StreamClosed(self._why(message))
-        raise StreamClosed(f"the peer sent a {message.type.name} frame")
+    @property
+    def is_sealed(self) -> bool:
+        return self._transport.get_extra_info("ssl_object") is not None
 
-    async def close(self, reason: str = "") -> None:
-        try:
-            text = reason.encode()[:100]
-            await self._socket.close(message=text)
-        except Exception:  # noqa: BLE001, S110 - closing never raises; there is nobody to tell
-            pass
+    @property
+    def writable(self) -> bool:
+        return self._writable and self._over is None
+
+    def attach(self, owner: StreamOwner) -> None:
+        self._owner = owner
+        early, self._early = self._early, []
+        if early:
+            owner.frames_received(early)
+        if self._over is not None:
+            self._tell()
+
+    def trust(self) -> None:
+        self._deframer.limit = MAX_SEALED_BYTES
+        if self._kind is not Kind.PEER and not self._lost.done():
+            self._network.admission.leave(self._kind, self._remote)
+            self._kind = Kind.PEER
+            self._network.admission.enter(self._kind, self._remote)
+
+    def send(self, frame: bytes) -> None:
+        if self._over is None:
+            self._transport.write(framed(frame))
+
+    def pause_reading(self) -> None:
+        if self._over is None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._over is None:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        self._told = True
+        self._end("closed")
 
     def host_silence(self) -> float | None:
-        connection = self._connection()
-        return None if connection is None else sockets.host_silence(connection)
+        connection = self._connection() if self._over is None else None
+        return None if connection is None else tcp.host_silence(connection)
 
-    def break_if_deaf(self) -> None:
-        """Break the stream if the other machine's kernel does not confirm what is sent."""
+    # ---- for the network ---------------------------------------------------------------------
+
+    def look(self, now: float) -> None:
+        """Break the stream if the other machine's kernel does not confirm what is sent.
+
+        Where the kernel does not say, its event loop has to answer.
+        """
         connection = self._connection()
-        if connection is not None and sockets.is_deaf(connection):
-            self._broken = f"the host has been silent for {sockets.DEAF_AFTER:g} s"
-            sockets.shut(connection)
+        if self._over is not None or connection is None:
+            return
+        if tcp.kernel_breaks():
+            if tcp.is_deaf(connection):
+                self.abort(f"the host has been silent for {tcp.DEAF_AFTER:g} s")
+        elif now - self._heard >= HEARTBEAT * 1.5:
+            self.abort(f"the peer has been silent for {HEARTBEAT * 1.5:g} s")
+        elif now - max(self._heard, self._asked) >= HEARTBEAT:
+            self._asked = now
+            self._transport.write(PING)
+
+    def abort(self, reason: str) -> None:
+        """Break it now, whatever is on its way."""
+        if self._over is None:
+            self._over = reason
+            self._transport.abort()
+            self._tell()
+
+    async def closed(self) -> None:
+        """Wait until the connection is gone."""
+        await asyncio.shield(self._lost)
+
+    def _end(self, reason: str) -> None:
+        """Close after what was sent, but do not wait for that for ever."""
+        if self._over is None:
+            self._over = reason
+            self._transport.close()
+            if not self._lost.done():
+                loop = asyncio.get_running_loop()
+                timer = loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+                self._lost.add_done_callback(lambda _: timer.cancel())
+
+    def _tell(self) -> None:
+        if self._owner is not None and not self._told:
+            self._told = True
+            self._owner.stream_closed(self._over or "lost")
 
     def _connection(self) -> Any:
         """The TCP socket; None once it is gone."""
-        return self._socket.get_extra_info("socket")
+        return self._transport.get_extra_info("socket")
 
-    def _why(self, message: aiohttp.WSMessage) -> str:
-        if message.type is WSMsgType.CLOSE and message.extra:
-            return f"closed by the peer: {message.extra}"
-        if self._broken:
-            return self._broken
-        return "lost" if self._socket.exception() is None else str(self._socket.exception())
+    # ---- what the connection tells -----------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self._over is not None:
+            return
+        try:
+            frames = self._deframer.feed(data)
+        except ProtocolError as error:
+            self.refuse(error.problem)
+            return
+        if self._deframer.is_pinged:
+            self._deframer.is_pinged = False
+            self._transport.write(PONG)
+        if not self._network.kernel_breaks:
+            self._heard = asyncio.get_running_loop().time()
+        if not frames:
+            return
+        if self._owner is not None:
+            self._owner.frames_received(frames)
+            return
+        self._early += frames
+        if len(self._early) > EARLY_FRAMES:
+            self.refuse("frames before they were asked for")
+
+    def refuse(self, problem: str) -> None:
+        """What came breaks the stream."""
+        self._network.admission.statistics.bad_requests += 1
+        self._end(f"refused what it sent: {problem}")
+        self._tell()
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        if self._owner is not None and self._over is None:
+            self._owner.resume_writing()
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._lost.done():
+            self._lost.set_result(None)
+            self._network.admission.leave(self._kind, self._remote)
+        if self._over is None:
+            self._over = str(error) if error is not None else "lost"
+        self.on_lost()
+        self._tell()
+
+
+class Door(asyncio.Protocol):
+    """Meets whoever connects; stays between aiohttp and its clients."""
+
+    def __init__(self, network: HttpNetwork) -> None:
+        self._network = network
+        self._head = bytearray()
+        self._inner: asyncio.Protocol | None = None
+        self._transport: asyncio.Transport
+        self._timer: asyncio.TimerHandle | None = None
+        self._kind = Kind.HEAD
+        self._host = "?"
+        self._is_counted = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclasses
+        peer = self._transport.get_extra_info("peername")
+        self._host = str(peer[0]) if peer else "?"
+        if not self._network.admission.may_connect():
+            self._transport.abort()
+            return
+        self._become(Kind.HEAD)
+        self._network.heads[self] = None
+        if self._network.admission.must_evict:
+            self._network.admission.statistics.evicted += 1
+            next(iter(self._network.heads)).abort()
+        self._arm(HEAD_TIMEOUT)
+
+    def data_received(self, data: bytes) -> None:
+        if self._inner is not None:
+            self._inner.data_received(data)
+            return
+        if not self._is_counted or self._transport.is_closing():
+            return
+        self._head += data
+        end = self._head.find(upgrade.END)
+        if end < 0 and len(self._head) > upgrade.MAX_HEAD_BYTES:
+            self._refuse(431, "Request Header Fields Too Large", "the request's head is too large")
+        elif end >= 0:
+            self._disarm()
+            self._network.heads.pop(self, None)
+            self._serve(upgrade.read_request(bytes(self._head[:end])), end + len(upgrade.END))
+
+    def _serve(self, request: upgrade.Request | None, end: int) -> None:
+        admission = self._network.admission
+        if request is not None and request.is_for_peers:
+            self._upgrade(request, bytes(self._head[end:]))
+        elif not admission.may_serve(probe=request is not None and request.is_probe):
+            busy = "there are too many connections; come again"
+            self._refuse(503, "Service Unavailable", busy)
+        else:
+            self._become(Kind.HTTP)
+            self._inner = self._network.handler()
+            self._network.clients.add(self)
+            self._inner.connection_made(self._transport)
+            self._inner.data_received(bytes(self._head))
+            self._head.clear()
+
+    def _upgrade(self, request: upgrade.Request, early: bytes) -> None:
+        network = self._network
+        if request.upgrade != upgrade.PROTOCOL:
+            network.admission.statistics.bad_requests += 1
+            said = request.upgrade or "nothing"
+            text = f"this node speaks {upgrade.PROTOCOL} here, not {said}"
+            network.on_refused("version", self._host, text)
+            self._refuse(426, "Upgrade Required", text)
+        elif early:
+            self._refuse(400, "Bad Request", "frames come after the answer")
+        elif network.needs_certificate and not self._transport.get_extra_info("peercert"):
+            text = "this node lets in peers that show a certificate of its authority"
+            network.on_refused("certificate", self._host, text)
+            self._refuse(403, "Forbidden", text)
+        elif not network.admission.may_shake_hands(self._host):
+            network.on_refused("busy", self._host, "too many handshakes are under way")
+            self._refuse(503, "Service Unavailable", "too many handshakes are under way")
+        else:
+            self._transport.write(upgrade.accepted())
+            self._leave()
+            network.opened_by(self._transport, self._host)
+
+    def _refuse(self, status: int, phrase: str, text: str) -> None:
+        if status in (400, 431):
+            self._network.admission.statistics.bad_requests += 1
+        self._transport.write(upgrade.refused(status, phrase, text))
+        self._transport.close()
+        self._arm(CLOSE_TIMEOUT)
+
+    def abort(self) -> None:
+        """End it now."""
+        self._network.heads.pop(self, None)
+        self._transport.abort()
+
+    def _slow(self) -> None:
+        self._network.admission.statistics.slow += 1
+        if self._inner is None and not self._transport.is_closing():
+            self._transport.write(upgrade.refused(408, "Request Timeout", "the request is late"))
+            self._transport.close()
+            self._arm(CLOSE_TIMEOUT)
+        else:
+            self.abort()
+
+    def _become(self, kind: Kind) -> None:
+        self._leave()
+        self._kind, self._is_counted = kind, True
+        self._network.admission.enter(kind, self._host)
+
+    def _leave(self) -> None:
+        if self._is_counted:
+            self._is_counted = False
+            self._network.admission.leave(self._kind, self._host)
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._slow)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def pause_writing(self) -> None:
+        if self._inner is not None:
+            self._arm(WRITE_TIMEOUT)
+            self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._inner is not None:
+            self._disarm()
+            self._inner.resume_writing()
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received() if self._inner is not None else None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._disarm()
+        self._leave()
+        self._network.heads.pop(self, None)
+        self._network.clients.discard(self)
+        if self._inner is not None:
+            self._inner.connection_lost(error)
+
+
+class _Caller(asyncio.Protocol):
+    """The dialler's end until the other one has answered."""
+
+    def __init__(self, address: str) -> None:
+        self._request = upgrade.request(address)
+        self._kept = b""
+        self.transport: asyncio.Transport
+        self.answer: asyncio.Future[tuple[upgrade.Response, bytes]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if self.answer.done():
+            self._kept += data
+            return
+        self._kept += data
+        try:
+            read = upgrade.read_response(self._kept)
+        except ProtocolError as error:
+            self.answer.set_exception(error)
+            return
+        if read is not None:
+            response, self._kept = read
+            self.transport.pause_reading()
+            self.answer.set_result((response, self._kept))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(error or ProtocolError("it hung up"))
 
 
 class HttpListener:
     """The bound address."""
 
-    def __init__(self, runner: web.AppRunner, address: str, sockets: set[Any]) -> None:
-        self._runner = runner
+    def __init__(self, network: HttpNetwork, address: str) -> None:
+        self._network = network
         self._address = address
-        self._sockets = sockets
 
     @property
     def address(self) -> str:
         return self._address
 
     async def close(self) -> None:
-        for site in list(self._runner.sites):  # first: who loses a stream dials again at once
-            await site.stop()
-        for socket in list(self._sockets):
-            await socket.close()
-        await self._runner.cleanup()
+        await self._network.stop_listening()
 
 
 class HttpNetwork:
-    """Listens and dials. ``mount`` adds routes before ``listen``."""
+    """Listens and dials. ``app`` takes routes before ``listen``."""
 
     def __init__(self) -> None:
         self.app = web.Application(client_max_size=MAX_BODY_BYTES)
-        self._session: aiohttp.ClientSession | None = None
-        self._sockets: set[Any] = set()
-        self._streams: WeakSet[HttpStream] = WeakSet()
+        self.admission = Admission()
+        self.heads: dict[Door, None] = {}
+        """Connections whose first request is not complete, the oldest first."""
+        self.clients: set[Door] = set()
+        self.on_refused: Callable[[str, str, str], None] = lambda *_: None
+        """Told why somebody was refused before a stream began, where it is, and the text."""
+        self.needs_certificate = False
+        self.kernel_breaks = tcp.kernel_breaks()
+        self._accept: Callable[[Stream], None] = lambda stream: stream.close()
+        self._runner: web.AppRunner | None = None
+        self._server: asyncio.Server | None = None
+        self._streams: dict[PeerStream, None] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._endpoints: list[udp.UdpEndpoint] = []
 
-    async def listen(
-        self, address: str, accept: Callable[[Stream], Awaitable[None]]
-    ) -> HttpListener:
-        async def upgrade(request: web.Request) -> web.StreamResponse:
-            socket = web.WebSocketResponse(
-                max_msg_size=MAX_FRAME_BYTES, compress=False, timeout=0.5, heartbeat=_heartbeat()
-            )
-            try:
-                await socket.prepare(request)
-            except ConnectionError:  # whoever dialled has given up meanwhile
-                return web.Response(status=503)
-            self._sockets.add(socket)
-            try:
-                await accept(self._opened(HttpStream(socket, request.remote or "?")))
-            finally:
-                self._sockets.discard(socket)
-            return socket
-
-        self.app.router.add_get(STREAM_PATH, upgrade)
+    async def listen(self, address: str, accept: Callable[[Stream], None]) -> HttpListener:
+        self._accept = accept
+        self.admission.limit = min(MAX_CONNECTIONS, _descriptors() - DESCRIPTORS)
         host, port = split_address(address, "bind")
-        runner = web.AppRunner(
-            self.app, access_log=None, handle_signals=False, shutdown_timeout=1.0
+        self._runner = web.AppRunner(
+            self.app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+            keepalive_timeout=IDLE_TIMEOUT,
         )
-        await runner.setup()
+        await self._runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: Door(self), host, port, backlog=BACKLOG
+            )
         except OSError as error:
-            await runner.cleanup()
+            await self._runner.cleanup()
             raise ConfigError(
                 "bind",
                 f"cannot listen on {address}: {error.strerror or error}",
                 "is another node running there? choose another --bind HOST:PORT",
             ) from error
-        bound = runner.addresses[0]
+        bound = self._server.sockets[0].getsockname()
         name = f"[{bound[0]}]" if ":" in bound[0] else host
-        return HttpListener(runner, f"{name}:{bound[1]}", self._sockets)
+        return HttpListener(self, f"{name}:{bound[1]}")
+
+    async def stop_listening(self) -> None:
+        """Accept nobody any more, and end what was accepted. Idempotent."""
+        server, self._server = self._server, None
+        runner, self._runner = self._runner, None
+        if server is None or runner is None:
+            return
+        server.close()  # first: who loses a stream dials again at once
+        for door in list(self.heads):
+            door.abort()
+        await self._end_streams()
+        await runner.cleanup()
+        for door in list(self.clients):
+            door.abort()
+
+    def handler(self) -> asyncio.Protocol:
+        """What serves a new client of the API."""
+        assert self._runner is not None and self._runner.server is not None
+        handler: asyncio.Protocol = self._runner.server()
+        return handler
+
+    def opened_by(self, transport: asyncio.Transport, host: str) -> None:
+        """Somebody who dialled this node has been let through to the handshake."""
+        self._accept(self._opened(transport, host, dialled=False))
 
     async def dial(self, address: str, timeout: float) -> Stream:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, force_close=True),
-                timeout=aiohttp.ClientTimeout(total=None),
-            )
+        host, port = split_address(address)
+        caller: _Caller | None = None
         try:
             async with asyncio.timeout(timeout):
-                socket = await self._session.ws_connect(
-                    f"http://{address}{STREAM_PATH}",
-                    max_msg_size=MAX_FRAME_BYTES,
-                    compress=0,
-                    heartbeat=_heartbeat(),
-                    timeout=aiohttp.ClientWSTimeout(ws_close=0.5),
-                )
+                caller = await self._connect(address, host, port)
+                response, early = await caller.answer
         except TimeoutError:
+            _abort(caller)
             raise PeerUnreachable(address, f"no answer within {timeout:g} s") from None
-        except aiohttp.ClientConnectorError as error:
-            if isinstance(error.os_error, ConnectionRefusedError):
-                raise DialRefused(address, "connection refused") from error
-            raise PeerUnreachable(address, str(error.os_error)) from error
-        except aiohttp.WSServerHandshakeError as error:
-            raise PeerUnreachable(
-                address, f"no pyhorde node answers there (HTTP {error.status})"
-            ) from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise PeerUnreachable(address, str(error) or type(error).__name__) from error
-        return self._opened(HttpStream(socket, address))
+        except asyncio.CancelledError:
+            _abort(caller)
+            raise
+        except ConnectionRefusedError as error:
+            raise DialRefused(address, "connection refused") from error
+        except (OSError, UnicodeError, ProtocolError) as error:
+            _abort(caller)
+            why = error.problem if isinstance(error, ProtocolError) else _strerror(error)
+            raise PeerUnreachable(address, why) from error
+        if not response.is_accepted:
+            _abort(caller)
+            raise PeerUnreachable(address, _explained(response))
+        stream = self._opened(caller.transport, host, dialled=True)
+        if early:
+            stream.data_received(early)
+        with suppress(RuntimeError):  # it is closed already
+            caller.transport.resume_reading()
+        return stream
+
+    async def _connect(self, address: str, host: str, port: int) -> _Caller:
+        """Try each place that the address stands for. It refuses only if each of them does."""
+        loop = asyncio.get_running_loop()
+        errors: list[OSError] = []
+        for place in await _places(host, port):
+            try:
+                _, caller = await loop.create_connection(lambda: _Caller(address), place, port)
+            except OSError as error:
+                errors.append(error)
+            else:
+                return caller
+        others = [error for error in errors if not isinstance(error, ConnectionRefusedError)]
+        raise (others or errors)[0]
 
     async def datagrams(
         self, address: str, received: Callable[[bytes], None]
@@ -204,28 +551,86 @@ class HttpNetwork:
         return endpoint
 
     async def aclose(self) -> None:
-        """Release the client side and the packets. Idempotent."""
+        """Release everything. Idempotent."""
+        await self.stop_listening()
+        await self._end_streams()
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
         while self._endpoints:
             await self._endpoints.pop().close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
-    def _opened(self, stream: HttpStream) -> HttpStream:
-        self._streams.add(stream)
+    async def _end_streams(self) -> None:
+        streams = list(self._streams)
+        for stream in streams:
+            stream.close()
+        await asyncio.gather(*(stream.closed() for stream in streams))
+
+    def _opened(self, transport: asyncio.Transport, remote: str, *, dialled: bool) -> PeerStream:
+        stream = PeerStream(self, transport, remote, dialled=dialled)
+        self._streams[stream] = None
+        stream.on_lost = lambda: self._streams.pop(stream, None)
+        transport.set_protocol(stream)
         if self._looking is None:
             self._looking = asyncio.get_running_loop().call_later(LOOK, self._look)
         return stream
 
     def _look(self) -> None:
-        for stream in self._streams:
-            stream.break_if_deaf()
-        again = asyncio.get_running_loop().call_later
-        self._looking = again(LOOK, self._look) if self._streams else None
+        loop = asyncio.get_running_loop()
+        for stream in list(self._streams):
+            stream.look(loop.time())
+        self._looking = loop.call_later(LOOK, self._look) if self._streams else None
 
 
-def _heartbeat() -> float | None:
-    return None if sockets.kernel_breaks() else HEARTBEAT
+async def _places(host: str, port: int) -> list[str]:
+    """The numeric addresses that a host's name stands for."""
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(info[4][0]) for info in found))
+    return [host]
+
+
+def _explained(response: upgrade.Response) -> str:
+    said = f": {response.reason}" if response.reason else ""
+    if response.status in (403, 426, 503) and response.reason:
+        return f"refused (HTTP {response.status}){said}"
+    if response.status in (400, 426):
+        other = "no pyhorde node, or one of an older version, answers there"
+        return f"{other} (HTTP {response.status})"
+    return f"no pyhorde node answers there (HTTP {response.status})"
+
+
+def _abort(caller: _Caller | None) -> None:
+    if caller is not None:
+        caller.transport.abort()
+        if not caller.answer.done():
+            caller.answer.cancel()
+
+
+def _strerror(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _address(name: Sequence[Any] | None) -> str:
+    """A socket's name as ``HOST:PORT``."""
+    if not name or isinstance(name, str):
+        return ""
+    host = str(name[0]).removeprefix("::ffff:")
+    return f"[{host}]:{name[1]}" if ":" in host else f"{host}:{name[1]}"
+
+
+def _descriptors() -> int:
+    """How many file descriptors this OS process may have; raised as far as that is allowed."""
+    if sys.platform == "win32":
+        return MAX_CONNECTIONS
+    import resource  # noqa: PLC0415 - not everywhere
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and (hard == resource.RLIM_INFINITY or soft < hard):
+        wanted = hard if hard != resource.RLIM_INFINITY else 1_048_576
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return soft if soft != resource.RLIM_INFINITY else 1_048_576

@@ -3,6 +3,9 @@
 A shell. It runs the handshake (decided in :mod:`~pyhorde.cluster.transport.handshake`), keeps at
 most one link per boot, writes waiting messages lane by lane, several to a frame, and hands what
 arrives to one callback. It decides nothing about members.
+
+What is sent within one turn of the event loop leaves as one frame and one write; what arrives is
+handled where it arrives, and the answers leave together.
 """
 
 from __future__ import annotations
@@ -10,15 +13,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import KeysView
-from dataclasses import dataclass, replace
+from collections.abc import KeysView, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from pyhorde.cluster.member import Member, View
 from pyhorde.cluster.tasks import Tasks
 from pyhorde.cluster.transport import handshake
-from pyhorde.cluster.transport.handshake import HANDSHAKE, Confirm, Hello, Refusal, Welcome
-from pyhorde.cluster.transport.wire import VERSION, Lane, Wire
+from pyhorde.cluster.transport.handshake import (
+    HANDSHAKE,
+    Accepting,
+    Confirm,
+    Dialling,
+    Goodbye,
+    Hello,
+    Refusal,
+    Session,
+    Unproven,
+    Welcome,
+)
+from pyhorde.cluster.transport.keyring import Keyring
+from pyhorde.cluster.transport.wire import Lane, Wire
 from pyhorde.config import NodeConfig
 from pyhorde.errors import ClusterError, HandshakeRefused, PeerUnreachable, ProtocolError
 from pyhorde.errors import StreamClosed as Closed
@@ -27,8 +42,13 @@ from pyhorde.seam import Stream, World
 log = logging.getLogger("pyhorde.links")
 
 KEPT_ENCODED: Final = 8
+HANDSHAKE_TIMEOUT: Final = 2.0
+"""Seconds in which somebody who has dialled this node has to prove itself."""
 PROOF_OF_LIFE: Final = 1.0
 """Seconds for the holder of a name to answer, before whoever wants the name is told to stop."""
+STAND_BACK: Final = 1.0
+"""Seconds for which a dialler waits for the end of an attempt of the other side."""
+HANDSHAKE_FRAMES: Final = 4
 FRAME_TARGET: Final = 64 * 1024
 """Messages are joined to one frame up to about this many bytes."""
 QUEUE_BYTES: Final = 64 * 1024 * 1024
@@ -72,20 +92,38 @@ class LinkStatistics:
 
 
 class Link:
-    """One stream to one boot, with its waiting messages."""
+    """One stream to one boot, with its waiting messages. Owns the stream."""
 
-    def __init__(self, member: Member, stream: Stream, opening: bytes = b"") -> None:
-        self.boot = member.boot
-        self.opening = opening
+    __slots__ = (
+        "_corked", "_flushing", "_lanes", "_links", "_loop", "_session", "_unread", "_waiting",
+        "boot", "dialled_at", "dropped", "frames", "had", "psk", "stream",
+    )  # fmt: skip
+
+    def __init__(
+        self, links: Links, boot: str, stream: Stream, session: Session, psk: bytes | None
+    ) -> None:
+        self.boot = boot
         self.stream = stream
-        self._lanes: tuple[deque[bytes], ...] = tuple(deque() for _ in Lane)
-        self._waiting = 0
-        self._idle: asyncio.Future[None] | None = None
-        """What the writer waits for while there is nothing to send."""
-        self.tasks: list[asyncio.Task[None]] = []
+        self.psk = psk
+        """The key by which its two ends have proven themselves to each other."""
+        self.dialled_at: float | None = None
+        """When this node has established it; None when the other one dialled."""
+        self.had = False
+        """Whether the other one counted an older link as up when it welcomed this node."""
         self.dropped = False
         self.frames = 0
         """How many have come from there."""
+        self._links = links
+        self._session = session
+        self._loop = asyncio.get_running_loop()
+        self._lanes: tuple[deque[bytes], ...] = tuple(deque() for _ in Lane)
+        self._waiting = 0
+        self._flushing = False
+        """Whether ``flush`` will be called before this turn of the loop is over, or soon after."""
+        self._corked = False
+        """Whether what arrived is being handled: answers leave together after it."""
+        self._unread: deque[bytes] = deque()
+        """Frames that wait while something large has just been handled."""
 
     @property
     def waiting(self) -> int:
@@ -99,41 +137,155 @@ class Link:
             return False
         self._lanes[lane].append(data)
         self._waiting += len(data)
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        if not self._flushing:
+            self._flushing = True
+            if not self._corked:
+                self._loop.call_soon(self.flush)
         return True
 
-    async def next_frame(self) -> bytes:
-        """The next frame to send: the most urgent messages, in order within their lane."""
-        while not self._waiting:
-            self._idle = asyncio.get_running_loop().create_future()
-            await self._idle
-        parts: list[bytes] = []
-        size = 0
-        for lane in self._lanes:
-            while lane and size < FRAME_TARGET:
-                parts.append(lane.popleft())
-                size += len(parts[-1])
-        self._waiting -= size
-        return b"".join(parts)
+    def flush(self) -> None:
+        """Send what waits: the most urgent messages first, in order within their lane."""
+        self._flushing = False
+        if self.dropped:
+            return
+        statistics = self._links.statistics
+        while self._waiting and self.stream.writable:
+            parts: list[bytes] = []
+            size = 0
+            for lane in self._lanes:
+                while lane and size < FRAME_TARGET:
+                    parts.append(lane.popleft())
+                    size += len(parts[-1])
+            self._waiting -= size
+            self.stream.send(self._session.seal(parts[0] if len(parts) == 1 else b"".join(parts)))
+            statistics.sent_messages += 1
+            statistics.sent_bytes += size
+
+    def say(self, message: Any) -> None:
+        """Send this one before everything else, now."""
+        self.stream.send(self._session.seal(self._links.wire.encode(message)))
+
+    # ---- what the stream tells ---------------------------------------------------------------
+
+    def frames_received(self, frames: Sequence[bytes]) -> None:
+        if self._unread:
+            self._unread.extend(frames)
+        elif not self.dropped:
+            self._handle(frames)
+
+    def _handle(self, frames: Sequence[bytes]) -> None:
+        self._corked = True
+        for position, frame in enumerate(frames):
+            if self._take(frame) and position + 1 < len(frames):
+                self._unread.extend(frames[position + 1 :])
+                self.stream.pause_reading()
+                self._loop.call_soon(self._go_on)
+                break
+            if self.dropped:
+                break
+        self._corked = False
+        if self._flushing:
+            self.flush()
+
+    def _go_on(self) -> None:
+        """Something large has been handled, and others had their turn."""
+        frames, self._unread = list(self._unread), deque()
+        if not self.dropped:
+            self.stream.resume_reading()
+            self._handle(frames)
+
+    def _take(self, frame: bytes) -> bool:
+        """Handle one frame; whether others should have their turn before the next one."""
+        self.frames += 1
+        statistics = self._links.statistics
+        statistics.received_bytes += len(frame)
+        is_long = False
+        try:
+            for message in list(self._links.wire.decode(self._session.open(frame))):
+                if self.dropped:  # what comes next may be part of something lost
+                    return False
+                statistics.received_messages += 1
+                self._links.received(self, message)
+                is_long = is_long or message.lane is Lane.BULK
+        except (ProtocolError, ValueError) as error:
+            self._links.refuse(self, error)
+            return False
+        return is_long and len(frame) > FRAME_TARGET // 4
+
+    def stream_closed(self, reason: str) -> None:
+        self._links.lost(self, reason)
+
+    def resume_writing(self) -> None:
+        if self._waiting and not self._flushing:
+            self.flush()
+
+
+class _Frames:
+    """The frames of a stream while its handshake goes on. Owns the stream until a link does."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._kept: deque[bytes] = deque()
+        self._reason: str | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        stream.attach(self)
+
+    async def next(self) -> bytes:
+        """The next frame. Raises ``StreamClosed``."""
+        while not self._kept:
+            if self._reason is not None:
+                raise Closed(self._reason)
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
+        return self._kept.popleft()
+
+    def hand_over(self, link: Link) -> None:
+        """The link owns the stream from now on, and gets what has come already."""
+        kept, self._kept = list(self._kept), deque()
+        self._stream.trust()
+        if kept:
+            link.frames_received(kept)
+        self._stream.attach(link)
+        if self._reason is not None:
+            link.stream_closed(self._reason)
+
+    def frames_received(self, frames: Sequence[bytes]) -> None:
+        self._kept.extend(frames)
+        if len(self._kept) > HANDSHAKE_FRAMES:
+            self._stream.pause_reading()
+        self._wake()
+
+    def stream_closed(self, reason: str) -> None:
+        self._reason = reason
+        self._wake()
+
+    def resume_writing(self) -> None:
+        pass
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
 
 class Links:
     """All links of one node."""
 
-    def __init__(self, config: NodeConfig, world: World, wire: Wire, events: LinkEvents) -> None:
+    def __init__(
+        self, config: NodeConfig, world: World, keyring: Keyring, wire: Wire, events: LinkEvents
+    ) -> None:
+        self.wire = wire
+        self.statistics = LinkStatistics()
         self._config = config
         self._world = world
-        self._wire = wire
+        self._keyring = keyring
         self._events = events
         self._links: dict[str, Link] = {}
-        self._incoming: dict[str, int] = {}
+        self._incoming: dict[str, dict[asyncio.Future[None], None]] = {}
+        """Attempts of others that are under way, by boot; each is done when it is over."""
         self._encoded: dict[int, tuple[Any, bytes]] = {}
         """The messages sent last, and their bytes: what goes to many is encoded once."""
-        self._tasks = Tasks()
-        self._closing = Tasks()
+        self._handshakes = Tasks()
         self._closed = False
-        self.statistics = LinkStatistics()
 
     @property
     def boots(self) -> KeysView[str]:
@@ -155,9 +307,11 @@ class Links:
         return False
 
     def _bytes_of(self, message: Any) -> bytes:
+        if message.lane is Lane.CALL:  # to one, not to many
+            return self.wire.encode(message)
         known = self._encoded.get(id(message))
         if known is None:
-            known = message, self._wire.encode(message)
+            known = message, self.wire.encode(message)
             if len(self._encoded) >= KEPT_ENCODED:
                 del self._encoded[next(iter(self._encoded))]
             self._encoded[id(message)] = known
@@ -168,6 +322,13 @@ class Links:
         link = self._links.get(boot)
         if link is not None:
             self._drop(link, reason)
+
+    def drop_unproven(self, psks: Sequence[bytes]) -> int:
+        """Break the links that were made with other keys than these; how many there were."""
+        old = [link for link in self._links.values() if link.psk not in (None, *psks)]
+        for link in old:
+            self._drop(link, "its secret counts no more")
+        return len(old)
 
     def host_silence(self, boot: str) -> float | None:
         """Seconds since this boot's machine confirmed anything; None when nobody can say."""
@@ -183,43 +344,38 @@ class Links:
         stream = await self._world.network.dial(address, timeout)
         try:
             async with asyncio.timeout(timeout):
-                member, opening = await self._greet(stream, address)
+                return await self._greet(stream, address)
         except TimeoutError:
-            await stream.close("handshake timed out")
+            stream.close()
             raise PeerUnreachable(address, "the handshake timed out") from None
         except asyncio.CancelledError:
-            self._close(stream, "the node stops")
+            stream.close()
             raise
-        except ClusterError as error:
-            await stream.close(str(error))
+        except Unproven as error:
+            stream.close()
+            raise HandshakeRefused(address, error.why, error.detail) from error
+        except (ClusterError, ValueError) as error:
+            stream.close()
             if isinstance(error, Closed):
                 raise PeerUnreachable(address, str(error)) from error
-            raise
-        if opening is not None:
-            _ = self._establish(member, stream, opening)
-        else:
-            await stream.close("duplicate")
-        return member
+            if isinstance(error, ClusterError):
+                raise
+            raise PeerUnreachable(address, str(error)) from error
 
-    async def accept(self, stream: Stream) -> None:
-        """Serve one incoming stream until it ends."""
-        try:
-            async with asyncio.timeout(self._config.membership.dial_timeout):
-                member = await self._welcome(stream)
-        except (TimeoutError, ClusterError) as error:
-            await stream.close(str(error) or "handshake timed out")
+    def accept(self, stream: Stream) -> None:
+        """Somebody has dialled this node."""
+        if self._closed:
+            stream.close()
             return
-        if member is not None and not self._closed:
-            await asyncio.wait([self._establish(member, stream)])
+        _ = self._handshakes.spawn(self._accept(stream), "handshake")
 
     async def aclose(self) -> None:
         """Close every link. Idempotent."""
         self._closed = True
+        await self._handshakes.aclose()
         links, self._links = list(self._links.values()), {}
-        await self._tasks.aclose()
         for link in links:
-            self._close(link.stream, "the node has stopped")
-        await self._closing.settled()
+            self._end(link, "the node has stopped")
 
     async def flush(self, timeout: float) -> None:
         """Wait until what is queued now has been handed to the network, or ``timeout`` is over."""
@@ -229,93 +385,140 @@ class Links:
                 return
             await asyncio.sleep(0.005)
 
-    # ---- handshake ---------------------------------------------------------------------------
+    # ---- dialling ----------------------------------------------------------------------------
 
-    async def _greet(self, stream: Stream, address: str) -> tuple[Member, bytes | None]:
-        """Who is there, and the last frame of the handshake; None to give this attempt up."""
+    async def _greet(self, stream: Stream, address: str) -> Member:
+        frames = _Frames(stream)
         me = self._events.view.me
-        hello = Hello(VERSION, self._config.cluster, me.to_wire(), self._world.token())
-        hello = handshake.signed(self._config.secret, hello)
-        await stream.send(HANDSHAKE.encode(hello))
-        answer = await _receive(stream)
+        psks = self._keyring.psks
+        hello = Hello(self._config.cluster, me.to_wire(), address, stream.ends[1])
+        core = Dialling(psks, self._ephemeral(), hello)
+        stream.send(core.first)
+        answer = core.answer(await frames.next())
+        session = core.session(sealed=not stream.is_sealed)
         if isinstance(answer, Refusal):
-            raise self._refused(answer, hello, address)
-        if not isinstance(answer, Welcome):
-            raise ProtocolError("something else than Welcome")
+            raise self._refused(stream, session, answer, address)
         peer = _member(answer.member)
-        secret = self._config.secret
-        if not handshake.proves(
-            answer.proof, handshake.proof(secret, "accept", hello, answer.nonce)
-        ):
-            raise HandshakeRefused(address, "secret", "it does not know this cluster's secret")
-        incoming = peer.boot in self._incoming
-        linked = peer.boot in self._links
-        if handshake.gives_up(
-            me.boot, peer.boot, linked=linked, incoming=incoming, have=answer.have
-        ):
-            return peer, None
-        mine = handshake.proof(secret, "dial", hello, answer.nonce)
-        return peer, HANDSHAKE.encode(Confirm(self._events.view.me.to_wire(), mine))
+        incoming = bool(self._incoming.get(peer.boot))
+        if handshake.stands_back(me.boot, peer.boot, incoming=incoming, have=answer.have):
+            await self._attempts_of(peer.boot)
+        if self._closed or peer.boot in self._links:
+            self._confirm(stream, session, joins=False)
+            stream.close()
+            return peer
+        self._confirm(stream, session, joins=True)
+        link = Link(self, peer.boot, stream, session, psks[0] if psks else None)
+        link.dialled_at, link.had = self._world.now(), answer.have
+        self._establish(peer, link, frames)
+        return peer
 
-    async def _welcome(self, stream: Stream) -> Member | None:
-        hello = await _receive(stream)
-        if not isinstance(hello, Hello):
-            raise ProtocolError("something else than Hello")
-        wrong = handshake.mismatch(hello, self._config.cluster)
-        if wrong is not None:
-            await self._refuse(stream, wrong, {"from": stream.remote, "detail": wrong.detail})
-            return None
-        guest = _member(hello.member)
-        view = self._events.view
-        refusal = handshake.refusal(hello, self._config.cluster, view, self._links.keys())
-        if refusal is not None:
-            expected = handshake.hello_proof(self._config.secret, hello)
-            known = handshake.proves(hello.proof, expected)
-            if known and refusal.why == "name" and guest.name == view.me.name:
-                self._events.on_name_contested(guest)
-            settled = known and self._events.settled and await self._is_there(refusal)
-            refusal = replace(refusal, settled=settled)
-            proof = handshake.refusal_proof(self._config.secret, hello, refusal)
-            refusal = replace(refusal, proof=proof)
-            fields = {"from": guest.name, "address": guest.address, "detail": refusal.detail}
-            await self._refuse(stream, refusal, fields)
-            return None
-        self._incoming[guest.boot] = self._incoming.get(guest.boot, 0) + 1
+    def _confirm(self, stream: Stream, session: Session, *, joins: bool) -> None:
+        confirm = Confirm(self._events.view.me.to_wire(), joins)
+        stream.send(session.seal(HANDSHAKE.encode(confirm)))
+
+    async def _attempts_of(self, boot: str) -> None:
+        """Wait until those attempts of this boot that are under way are over, but not for long."""
+        attempts = self._incoming.get(boot)
+        if attempts:
+            await asyncio.wait(list(attempts), timeout=STAND_BACK)
+
+    def _refused(
+        self, stream: Stream, session: Session, refusal: Refusal, address: str
+    ) -> HandshakeRefused:
+        """What a proven node says against this one; it is told that this one has heard it."""
+        holder = _member(refusal.holder) if refusal.holder is not None else None
+        self._confirm(stream, session, joins=False)
+        stream.close()
+        if refusal.why == "name" and holder is not None:
+            if holder.name != self._events.view.me.name:
+                return HandshakeRefused(address, "malformed", "it refuses somebody else's name")
+            self._events.on_name_refused(holder, settled=refusal.settled)
+        return HandshakeRefused(address, refusal.why, refusal.detail)
+
+    # ---- being dialled -----------------------------------------------------------------------
+
+    async def _accept(self, stream: Stream) -> None:
         try:
-            return await self._confirmed(stream, hello, guest)
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                await self._welcome(stream)
+        except TimeoutError:
+            self._turn_away(stream, "timeout", "the handshake timed out")
+        except Unproven as error:
+            self._turn_away(stream, error.why, error.detail)
+        except (ProtocolError, ValueError) as error:
+            self._turn_away(stream, "malformed", str(error))
+        except asyncio.CancelledError:
+            stream.close()
+            raise
+        except ClusterError:  # it has hung up
+            stream.close()
+
+    def _turn_away(self, stream: Stream, why: str, detail: str) -> None:
+        stream.send(handshake.turned_away(why, detail))
+        stream.close()
+        self._count_refusal({"from": stream.remote, "why": why, "detail": detail})
+
+    async def _welcome(self, stream: Stream) -> None:
+        frames, arrived = _Frames(stream), self._world.now()
+        core = Accepting(self._keyring.psks, self._ephemeral())
+        hello = core.hello(await frames.next())
+        view = self._events.view
+        here = {self._config.bind, view.me.address, stream.ends[0]} - {""}
+        refusal = handshake.refusal(hello, self._config.cluster, view, self._links.keys(), here)
+        if refusal is not None:
+            await self._say_no(stream, frames, core, hello, refusal)
+            return
+        guest = _member(hello.member)
+        attempt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._incoming.setdefault(guest.boot, {})[attempt] = None
+        try:
+            have = guest.boot in self._links
+            stream.send(core.answer(Welcome(view.me.to_wire(), have)))
+            session = core.session(sealed=not stream.is_sealed)
+            confirm = handshake.confirmation(session.open(await frames.next()))
+            member = _member(confirm.member)
+            if member.boot != guest.boot:
+                raise ProtocolError("another boot than the one that dialled")
+            link = Link(self, member.boot, stream, session, core.psk)
+            if not confirm.joins or self._closed or self._is_mine(member.boot, arrived):
+                link.say(Goodbye("duplicate"))
+                stream.close()
+            else:
+                self._establish(member, link, frames)
         finally:
-            self._incoming[guest.boot] -= 1
+            attempt.set_result(None)
+            del self._incoming[guest.boot][attempt]
             if not self._incoming[guest.boot]:
                 del self._incoming[guest.boot]
 
-    async def _confirmed(self, stream: Stream, hello: Hello, guest: Member) -> Member | None:
-        nonce = self._world.token()
-        secret = self._config.secret
-        proof = handshake.proof(secret, "accept", hello, nonce)
-        have = guest.boot in self._links
-        me = self._events.view.me.to_wire()
-        await stream.send(HANDSHAKE.encode(Welcome(me, nonce, proof, have)))
-        confirm = await _receive(stream)
-        if not isinstance(confirm, Confirm):
-            raise ProtocolError("something else than Confirm")
-        expected = handshake.proof(secret, "dial", hello, nonce)
-        member = _member(confirm.member)
-        if not handshake.proves(confirm.proof, expected) or member.boot != guest.boot:
-            self.statistics.refused_handshakes += 1
-            fields = {"from": guest.name, "address": guest.address, "why": "secret"}
-            log.warning("handshake_refused", extra={"fields": fields})
-            detail = "the proof of the cluster's secret is wrong"
-            await stream.send(HANDSHAKE.encode(Refusal("secret", detail, None)))
-            return None
-        return member
+    def _is_mine(self, boot: str, since: float) -> bool:
+        """Whether the link that this node has dialled since then stays in place of another one."""
+        link = self._links.get(boot)
+        if link is None or link.dialled_at is None:
+            return False
+        me, meanwhile = self._events.view.me.boot, link.dialled_at >= since
+        return handshake.keeps_own(me, boot, dialled_meanwhile=meanwhile, had=link.had)
 
-    async def _refuse(self, stream: Stream, refusal: Refusal, fields: dict[str, Any]) -> None:
-        self.statistics.refused_handshakes += 1
+    async def _say_no(
+        self, stream: Stream, frames: _Frames, core: Accepting, hello: Hello, refusal: Refusal
+    ) -> None:
+        """Refuse somebody who knows the secret; what it said counts once it shows to be there."""
+        settled = self._events.settled and await self._is_there(refusal)
+        refusal = Refusal(refusal.why, refusal.detail, refusal.holder, settled)
+        stream.send(core.answer(refusal))
         if refusal.why != "self":
-            fields = {**fields, "why": refusal.why}
-            log.warning("handshake_refused", extra={"fields": fields})
-        await stream.send(HANDSHAKE.encode(refusal))
-        await self._linger(stream)
+            fields = {"from": stream.remote, "why": refusal.why, "detail": refusal.detail}
+            self._count_refusal(fields)
+        session = core.session(sealed=not stream.is_sealed)
+        confirm = handshake.confirmation(session.open(await frames.next()))
+        guest = _member(confirm.member)
+        stream.close()
+        if refusal.why == "name" and guest.name == self._events.view.me.name:
+            self._events.on_name_contested(guest)
+
+    def _count_refusal(self, fields: dict[str, Any]) -> None:
+        self.statistics.refused_handshakes += 1
+        log.warning("handshake_refused", extra={"fields": fields})
 
     async def _is_there(self, refusal: Refusal) -> bool:
         """Whether the holder of the name shows that it lives: it may be gone without a trace.
@@ -334,99 +537,52 @@ class Links:
             await asyncio.sleep(0.02)
         return link.frames != heard
 
-    def _refused(self, refusal: Refusal, hello: Hello, address: str) -> HandshakeRefused:
-        """What somebody at this address says counts only as far as it proves to know the secret."""
-        if refusal.why != "name":
-            return HandshakeRefused(address, refusal.why, refusal.detail)
-        expected = handshake.refusal_proof(self._config.secret, hello, refusal)
-        holder = _member(refusal.holder) if refusal.holder is not None else None
-        proven = handshake.proves(refusal.proof, expected)
-        if not proven or holder is None or holder.name != self._events.view.me.name:
-            return HandshakeRefused(address, "secret", "it refuses without a proof that it may")
-        self._events.on_name_refused(holder, settled=refusal.settled)
-        return HandshakeRefused(address, refusal.why, refusal.detail)
-
-    async def _linger(self, stream: Stream) -> None:
-        """Let the other side read the refusal and close first."""
-        try:
-            await stream.receive()
-        finally:
-            await stream.close("refused")
-
     # ---- running links -----------------------------------------------------------------------
 
-    def _establish(
-        self, member: Member, stream: Stream, opening: bytes = b""
-    ) -> asyncio.Task[None]:
-        """The link counts as up from now on; ``opening`` is what goes over it first."""
+    def _establish(self, member: Member, link: Link, frames: _Frames) -> None:
+        """The link counts as up from now on."""
         old = self._links.get(member.boot)
         if old is not None:
             self._drop(old, "replaced")
-        link = self._links[member.boot] = Link(member, stream, opening)
+        self._links[member.boot] = link
         self._events.on_linked(member)
-        reading = self._tasks.spawn(self._read(link), f"read from {member.name}")
-        link.tasks = [reading, self._tasks.spawn(self._write(link), f"write to {member.name}")]
-        return reading
+        frames.hand_over(link)
 
-    async def _write(self, link: Link) -> None:
-        try:
-            if link.opening:
-                await link.stream.send(link.opening)
-            while True:
-                frame = await link.next_frame()
-                await link.stream.send(frame)
-                self.statistics.sent_messages += 1
-                self.statistics.sent_bytes += len(frame)
-        except Closed as error:
-            self._drop(link, error.reason)
+    def received(self, link: Link, message: Any) -> None:
+        """A message came over a link. ``ValueError`` makes the link refuse it."""
+        if isinstance(message, Goodbye):
+            self._drop(link, f"closed by the peer: {message.reason}", told=True)
+        else:
+            self._events.on_message(link.boot, message)
 
-    async def _read(self, link: Link) -> None:
-        reason = ""
-        try:
-            while True:
-                frame = await link.stream.receive()
-                link.frames += 1
-                self.statistics.received_bytes += len(frame)
-                messages = list(self._wire.decode(frame))
-                for message in messages:
-                    if link.dropped:  # what comes next may be part of something lost
-                        return
-                    self.statistics.received_messages += 1
-                    self._events.on_message(link.boot, message)
-                    if message.lane is Lane.BULK and len(frame) > FRAME_TARGET // 4:
-                        await asyncio.sleep(0)  # the next one may be here already
-        except Closed as error:
-            reason = error.reason
-        except (ProtocolError, ValueError) as error:
-            reason = f"refused what it sent: {error}"
-            self.statistics.refused_frames += 1
-            fields = {"boot": link.boot[:8], "remote": link.stream.remote, "error": str(error)}
-            log.warning("frame_refused", extra={"fields": fields})
-        finally:
-            self._drop(link, reason)
+    def refuse(self, link: Link, error: Exception) -> None:
+        """What came over the link was bad; that ends it."""
+        self.statistics.refused_frames += 1
+        fields = {"boot": link.boot[:8], "remote": link.stream.remote, "error": str(error)}
+        log.warning("frame_refused", extra={"fields": fields})
+        self._drop(link, f"refused what it sent: {error}")
 
-    def _drop(self, link: Link, reason: str) -> None:
+    def lost(self, link: Link, reason: str) -> None:
+        """The stream of a link has ended."""
+        self._drop(link, reason, told=True)
+
+    def _drop(self, link: Link, reason: str, *, told: bool = False) -> None:
         if link.dropped or self._closed:
             return
-        link.dropped = True
-        for task in link.tasks:
-            if task is not asyncio.current_task():
-                task.cancel()
-        self._close(link.stream, reason)
+        self._end(link, "" if told else reason)
         if self._links.get(link.boot) is link:
             del self._links[link.boot]
             self._events.on_unlinked(link.boot, reason)
 
-    def _close(self, stream: Stream, reason: str) -> None:
-        """Close in the background; ``aclose`` waits for it, so that no connection is left open."""
-        _ = self._closing.spawn(stream.close(reason), "close a stream")
+    def _end(self, link: Link, reason: str) -> None:
+        link.dropped = True
+        if reason:
+            link.say(Goodbye(reason[: handshake.MAX_TEXT]))
+        link.stream.close()
 
-
-async def _receive(stream: Stream) -> Any:
-    messages = list(HANDSHAKE.decode(await stream.receive()))
-    if len(messages) != 1:
-        raise ProtocolError("not exactly one handshake message")
-    return messages[0]
+    def _ephemeral(self) -> bytes:
+        """A fresh private key."""
+        return bytes.fromhex(self._world.token() + self._world.token())
 
 
 def _member(raw: Any) -> Member:

@@ -21,7 +21,7 @@ import msgpack
 
 from pyhorde.errors import ProtocolError
 
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
 
 

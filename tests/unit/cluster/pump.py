@@ -19,7 +19,6 @@ from pyhorde.cluster.membership.effects import Changed, Effect, Redial, Send, Yi
 from pyhorde.cluster.membership.membership import Membership
 from pyhorde.cluster.membership.messages import Gossip, Update
 from pyhorde.cluster.transport.handshake import Hello, refusal
-from pyhorde.cluster.transport.wire import VERSION
 from pyhorde.config import MembershipConfig
 
 LATENCY = 0.001
@@ -326,8 +325,9 @@ class Pump:
             self._meet(node, target, peer)
 
     def _meet(self, node: Node, target: Target, peer: Node) -> None:
-        hello = Hello(VERSION, "c", node.me.to_wire(), "n")
-        refused = refusal(hello, "c", peer.core.view, peer.links)
+        address = peer.core.view.me.address
+        hello = Hello("c", node.me.to_wire(), address, address)
+        refused = refusal(hello, "c", peer.core.view, peer.links, {address})
         if refused is not None and refused.why == "name":
             node.dialer.failed(target.address, "name", node.core.view, self.now)
             holder = Member.from_wire(refused.holder)

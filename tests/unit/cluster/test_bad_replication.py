@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from pyhorde.cluster.member import Member, View
+from pyhorde.cluster.membership.messages import Gossip
 from pyhorde.cluster.replication.messages import (
     REPLICATION_MESSAGES,
     Audit,
@@ -19,15 +19,17 @@ from pyhorde.cluster.replication.messages import (
     SyncData,
     SyncRequest,
 )
-from pyhorde.cluster.transport.links import Links
+from pyhorde.cluster.transport.handshake import Goodbye, Session
+from pyhorde.cluster.transport.keyring import Keyring
+from pyhorde.cluster.transport.links import Link, Links
 from pyhorde.cluster.transport.wire import Wire
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Delta
-from pyhorde.errors import ProtocolError, StreamClosed
+from pyhorde.errors import ProtocolError
 from tests.unit.cluster.pair import Pair, met
 
 GOOD = Delta().to_wire()
-WIRE = Wire(REPLICATION_MESSAGES)
+WIRE = Wire(REPLICATION_MESSAGES, (Gossip, Goodbye))
 
 
 @pytest.fixture
@@ -182,24 +184,21 @@ ME = Member(name="me", address="me:1", boot="boot-me", generation=1)
 PEER = Member(name="peer", address="peer:1", boot="boot-peer", generation=1)
 
 
-class Frames:
-    """A stream from which these frames can be read."""
+class Wireless:
+    """A stream that goes nowhere, and what was sent over it."""
 
     remote = "peer:1"
+    writable = True
 
-    def __init__(self, *frames: bytes) -> None:
-        self.frames = list(frames)
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.closed = False
 
-    async def receive(self) -> bytes:
-        if not self.frames:
-            raise StreamClosed("no more")
-        return self.frames.pop(0)
+    def send(self, frame: bytes) -> None:
+        self.sent.append(frame)
 
-    async def send(self, frame: bytes) -> None:
-        pass
-
-    async def close(self, reason: str) -> None:
-        pass
+    def close(self) -> None:
+        self.closed = True
 
 
 class Owner:
@@ -225,19 +224,26 @@ class Owner:
             self.links.drop(boot, "enough")
 
 
-async def read(owner: Owner, *frames: bytes) -> Links:
+def links_of(owner: Owner) -> Links:
     world = SimpleNamespace(now=lambda: 0.0, rng=random.Random(1))
-    owner.links = Links(NodeConfig(name="me"), world, WIRE, owner)  # type: ignore[arg-type]
-    reading = owner.links._establish(PEER, Frames(*frames))  # type: ignore[arg-type]
-    await asyncio.wait([reading])
-    await owner.links.aclose()
+    config = NodeConfig(name="me")
+    owner.links = Links(config, world, Keyring(), WIRE, owner)  # type: ignore[arg-type]
     return owner.links
+
+
+def read(owner: Owner, *frames: bytes) -> Links:
+    links, stream = links_of(owner), Wireless()
+    link = Link(links, PEER.boot, stream, Session(), None)  # type: ignore[arg-type]
+    links._links[PEER.boot] = link
+    link.frames_received(frames)
+    assert link.dropped and stream.closed
+    return links
 
 
 async def test_a_frame_whose_second_message_is_bad_does_nothing_at_all():
     owner = Owner()
     good = WIRE.encode(SyncAck({"a": 1}))
-    links = await read(owner, good, good + b"\x91\x63", good)
+    links = read(owner, good, good + b"\x91\x63", good)
     assert owner.heard == [SyncAck({"a": 1})]
     assert links.statistics.refused_frames == 1
     assert owner.lost and owner.lost[0].startswith("refused what it sent")
@@ -246,17 +252,15 @@ async def test_a_frame_whose_second_message_is_bad_does_nothing_at_all():
 async def test_what_follows_in_the_frame_after_which_a_link_was_dropped_is_not_heard():
     owner = Owner()
     owner.hangs_up = True
-    await read(owner, WIRE.encode(SyncAck({"a": 1})) + WIRE.encode(SyncAck({"a": 2})))
+    read(owner, WIRE.encode(SyncAck({"a": 1})) + WIRE.encode(SyncAck({"a": 2})))
     assert owner.heard == [SyncAck({"a": 1})]
     assert owner.lost == ["enough"]
 
 
 def test_what_goes_to_many_is_encoded_once():
-    owner = Owner()
-    world = SimpleNamespace(now=lambda: 0.0, rng=random.Random(1))
-    links = Links(NodeConfig(name="me"), world, WIRE, owner)  # type: ignore[arg-type]
-    messages = [SyncAck({"a": number}) for number in range(4)]
+    links = links_of(Owner())
+    messages = [Gossip([number]) for number in range(4)]
     first = [links._bytes_of(message) for message in messages]
     assert all(links._bytes_of(m) is data for m, data in zip(messages, first, strict=True))
     for number in range(20):
-        assert links._bytes_of(SyncAck({"a": number})) == WIRE.encode(SyncAck({"a": number}))
+        assert links._bytes_of(Gossip([number])) == WIRE.encode(Gossip([number]))

@@ -106,7 +106,7 @@ def test_a_start_that_takes_for_ever_is_given_up(monkeypatch: pytest.MonkeyPatch
 def test_a_start_that_fails_says_why():
     async def story(cluster: SimCluster) -> None:
         cluster.crash("a")
-        cluster.network.listen("a", "other", "a:7411", lambda _: asyncio.sleep(0))
+        cluster.network.listen("a", "other", "a:7411", lambda _: None)
         with pytest.raises(ConfigError, match="in use"):
             await cluster.restart("a")
 

@@ -123,7 +123,7 @@ def test_packets_wait_behind_frames_where_the_way_is_narrow():
     async def story(wire: Wire) -> None:
         here, stream = await bound(wire), await wire.linked()
         wire.network.special(A_TO_B, Conditions(bandwidth=1000))
-        await stream.send(bytes(10_000))
+        stream.send(bytes(10_000))
         send_all(here, [b"x"])
         await asyncio.sleep(9)
         assert wire.heard == []
@@ -184,7 +184,7 @@ def test_behind_a_firewall_streams_pass_and_so_does_the_other_direction():
         assert back is not None
         wire.network.block_datagrams([A_TO_B])
         here.send("b:1", b"packet")
-        await stream.send(b"frame")
+        stream.send(b"frame")
         back.send("a:1", b"back")
         await asyncio.sleep(1)
         assert (wire.heard, wire.answers) == ([b"frame"], [b"back"])
@@ -234,7 +234,7 @@ def test_where_no_packet_gets_through_addresses_are_bound_and_streams_pass():
         wire.network.packets.get_through = False
         here, stream = await bound(wire), await wire.linked()
         here.send("b:1", b"packet")
-        await stream.send(b"frame")
+        stream.send(b"frame")
         await asyncio.sleep(1)
         assert wire.heard == [b"frame"]
 
@@ -274,7 +274,7 @@ def test_an_address_is_bound_once_until_it_is_given_back():
 def test_a_port_can_be_bound_for_streams_and_for_packets():
     async def story(wire: Wire) -> None:
         here, stream = await bound(wire), await wire.linked()
-        await stream.send(b"frame")
+        stream.send(b"frame")
         await asyncio.sleep(1)
         here.send("b:1", b"packet")
         await asyncio.sleep(1)

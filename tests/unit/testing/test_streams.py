@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from pyhorde.errors import StreamClosed
 from pyhorde.testing import Conditions
 from pyhorde.testing.conditions import RESEND_FIRST
 from pyhorde.testing.streams import GIVE_UP, RETRY_MOST
-from tests.unit.testing.wires import A_TO_B, B_TO_A, FAR, Wire, frames, kill, play, send_all
+from tests.unit.testing.wires import A_TO_B, B_TO_A, CLOSED, FAR, Wire, frames, kill, play, send_all
 
 # ---- order ---------------------------------------------------------------------------------------
 
@@ -21,7 +20,7 @@ def test_frames_of_one_stream_arrive_in_order_however_long_each_takes(seed: int)
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.network.usual(FAR)
-        await send_all(stream, frames(20))
+        send_all(stream, frames(20))
         await asyncio.sleep(60)
         assert wire.heard == frames(20)
 
@@ -32,8 +31,8 @@ def test_two_streams_between_the_same_machines_overtake_each_other():
     async def story(wire: Wire) -> bool:
         one, two = await wire.linked(), await wire.dial()
         wire.network.usual(FAR)
-        await one.send(b"first")
-        await two.send(b"second")
+        one.send(b"first")
+        two.send(b"second")
         await asyncio.sleep(60)
         return wire.heard == [b"second", b"first"]
 
@@ -53,12 +52,11 @@ def test_closing_is_heard_after_all_that_was_sent_before():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.network.usual(FAR)
-        await send_all(stream, frames(3))
-        await stream.close("bye")
-        with pytest.raises(StreamClosed):
-            await stream.send(b"late")
+        send_all(stream, frames(3))
+        stream.close()
+        stream.send(b"late")
         await asyncio.sleep(60)
-        assert wire.heard == [*frames(3), "bye"]
+        assert wire.heard == [*frames(3), CLOSED]
 
     play(story)
 
@@ -66,10 +64,10 @@ def test_closing_is_heard_after_all_that_was_sent_before():
 def test_what_is_sent_to_an_end_that_is_over_is_answered_by_a_reset():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
-        await wire.ends[0].close("bye")
-        await stream.send(b"into the void")
+        wire.ends[0].close()
+        stream.send(b"into the void")
         await asyncio.sleep(1)
-        assert wire.answers == ["bye"]
+        assert wire.answers == [CLOSED]
         assert wire.network._streams == {}
 
     play(story)
@@ -83,11 +81,11 @@ def test_what_was_held_arrives_after_the_heal_in_order_and_before_what_comes_the
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.network.block([A_TO_B])
-        await send_all(stream, frames(5))
+        send_all(stream, frames(5))
         await asyncio.sleep(GIVE_UP - 2)
-        await stream.send(bytes([5]))
+        stream.send(bytes([5]))
         wire.network.heal()
-        await stream.send(bytes([6]))
+        stream.send(bytes([6]))
         await asyncio.sleep(RETRY_MOST + 1)
         assert wire.heard == frames(7)
 
@@ -98,7 +96,7 @@ def test_a_connection_is_given_up_once_a_frame_has_waited_too_long():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.network.block([A_TO_B])
-        await stream.send(b"x")
+        stream.send(b"x")
         await asyncio.sleep(GIVE_UP - 0.1)
         assert not stream.over
         await asyncio.sleep(0.2)
@@ -107,7 +105,7 @@ def test_a_connection_is_given_up_once_a_frame_has_waited_too_long():
         wire.network.heal()
         await asyncio.sleep(RETRY_MOST + 1)
         assert wire.heard == [], "nothing of a connection that was given up is delivered"
-        await wire.ends[0].send(b"still there?")
+        wire.ends[0].send(b"still there?")
         await asyncio.sleep(1)
         assert wire.heard == ["reset"]
 
@@ -120,7 +118,7 @@ def test_an_idle_connection_outlives_any_partition():
         wire.network.block([A_TO_B, B_TO_A])
         await asyncio.sleep(1000)
         wire.network.heal()
-        await stream.send(b"x")
+        stream.send(b"x")
         await asyncio.sleep(1)
         assert wire.heard == [b"x"]
 
@@ -131,11 +129,11 @@ def test_a_second_partition_does_not_inherit_the_time_of_the_first():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.network.block([A_TO_B])
-        await stream.send(b"1")
+        stream.send(b"1")
         await asyncio.sleep(GIVE_UP - 1)
         wire.network.unblock([A_TO_B])
         wire.network.block([A_TO_B])
-        await stream.send(b"2")
+        stream.send(b"2")
         await asyncio.sleep(GIVE_UP - 1)
         assert not stream.over
 
@@ -146,14 +144,14 @@ def test_closing_during_a_partition_is_heard_after_the_heal():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.network.block([A_TO_B])
-        await stream.send(b"x")
-        await stream.close("bye")
+        stream.send(b"x")
+        stream.close()
         assert stream.over
         await asyncio.sleep(5)
         assert wire.heard == []
         wire.network.heal()
         await asyncio.sleep(RETRY_MOST + 1)
-        assert wire.heard == [b"x", "bye"]
+        assert wire.heard == [b"x", CLOSED]
 
     play(story)
 
@@ -165,12 +163,12 @@ def test_frames_to_a_stalled_machine_wait_for_it_in_order():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.loop.stall("b#1", 10)
-        await send_all(stream, frames(50))
-        await stream.close("bye")
+        send_all(stream, frames(50))
+        stream.close()
         await asyncio.sleep(9)
         assert wire.heard == []
         await asyncio.sleep(2)
-        assert wire.heard == [*frames(50), "bye"]
+        assert wire.heard == [*frames(50), CLOSED]
 
     play(story)
 
@@ -187,7 +185,7 @@ def test_after_a_stall_some_frames_are_seen_then_overdue_timers_then_the_rest(re
 
         await wire.loop.run_as("b#1", machine())
         wire.loop.stall("b#1", 10)
-        await send_all(stream, frames(40))
+        send_all(stream, frames(40))
         await asyncio.sleep(20)
         timers = ["timer 2", "timer 3"]
         assert wire.heard == [*frames(40)[:reads], *timers, *frames(40)[reads:]]
@@ -199,7 +197,7 @@ def test_the_length_of_a_frame_is_part_of_the_trace_and_its_bytes_are_not():
     def trace(frame: bytes) -> str:
         async def story(wire: Wire) -> str:
             stream = await wire.linked()
-            await send_all(stream, [b"same", frame, b"same"])
+            send_all(stream, [b"same", frame, b"same"])
             await asyncio.sleep(1)
             assert len(wire.heard) == 3
             return wire.loop.trace_hash
@@ -227,7 +225,7 @@ def test_the_silence_of_a_machine_begins_with_the_connection_and_ends_with_each_
         await asyncio.sleep(10)
         assert silence(stream) > 9
         assert silence(wire.ends[0]) > 9
-        await stream.send(b"x")
+        stream.send(b"x")
         await asyncio.sleep(1)
         assert silence(stream) < 1.01
         assert silence(wire.ends[0]) > 9, "who only listens has nothing confirmed"
@@ -240,7 +238,7 @@ def test_a_machine_that_stands_still_confirms_what_its_process_does_not_see():
         stream = await wire.linked()
         wire.loop.stall("b#1", 20)
         await asyncio.sleep(10)
-        await stream.send(b"x")
+        stream.send(b"x")
         await asyncio.sleep(1)
         assert wire.heard == []
         assert silence(stream) < 1.01
@@ -256,7 +254,7 @@ def test_what_is_lost_and_sent_again_is_confirmed_once_it_is_there():
         stream = await wire.linked()
         wire.network.usual(Conditions(loss=1.0))
         await asyncio.sleep(10)
-        await stream.send(b"x")
+        stream.send(b"x")
         await asyncio.sleep(RESEND_FIRST)
         assert silence(stream) > 10
         await asyncio.sleep(30)
@@ -270,7 +268,7 @@ def test_nothing_is_confirmed_through_a_cut_until_what_was_held_is_there():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.network.block([A_TO_B])
-        await stream.send(b"x")
+        stream.send(b"x")
         await asyncio.sleep(15)
         assert silence(stream) > 15
         wire.network.heal()
@@ -285,7 +283,7 @@ def test_what_arrived_is_confirmed_when_there_is_a_way_back_again():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.network.block([B_TO_A])
-        await stream.send(b"x")
+        stream.send(b"x")
         await asyncio.sleep(15)
         assert wire.heard == [b"x"]
         assert silence(stream) > 15
@@ -310,7 +308,7 @@ def test_a_process_that_was_killed_meanwhile_has_nothing_confirmed_for_it():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
         wire.network.block([B_TO_A])
-        await stream.send(b"x")
+        stream.send(b"x")
         await asyncio.sleep(5)
         kill(wire, "b", "b#1")
         wire.network.heal()
@@ -322,9 +320,9 @@ def test_a_process_that_was_killed_meanwhile_has_nothing_confirmed_for_it():
 def test_a_machine_without_power_confirms_nothing():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
-        await stream.send(b"on the way")
+        stream.send(b"on the way")
         kill(wire, "b", "b#1", silent=True)
-        await stream.send(b"too late")
+        stream.send(b"too late")
         await asyncio.sleep(10)
         assert silence(stream) > 9.9
 
@@ -334,7 +332,7 @@ def test_a_machine_without_power_confirms_nothing():
 def test_of_a_connection_that_is_over_the_operating_system_says_nothing():
     async def story(wire: Wire) -> None:
         stream = await wire.linked()
-        await stream.close()
+        stream.close()
         await asyncio.sleep(1)
         assert stream.host_silence() is None
         assert wire.ends[0].host_silence() is None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from pyhorde.errors import StreamClosed
 from pyhorde.testing import Conditions, SimLoop, SimNetwork
 from pyhorde.testing.network import MachineNetwork
 
 FAR = Conditions(latency_min=0.01, latency_mean=0.5)
 A_TO_B, B_TO_A = ("a", "b"), ("b", "a")
+CLOSED = "closed by the peer"
 
 
 class Wire:
@@ -29,14 +29,14 @@ class Wire:
     async def listen(self) -> None:
         await MachineNetwork(self.network, "b", "b#1").listen("b:1", self._accept)
 
-    async def _accept(self, stream: Any) -> None:
+    def _accept(self, stream: Any) -> None:
         self.ends.append(stream)
-        await read(stream, self.heard)
+        stream.attach(Reader(self.heard))
 
     async def dial(self, timeout: float = 5.0) -> Any:
         dialling = MachineNetwork(self.network, "a", "a#1").dial("b:1", timeout)
         stream = await self.loop.run_as("a#1", dialling)
-        _ = self.loop.run_as("a#1", read(stream, self.answers))
+        stream.attach(Reader(self.answers))
         await asyncio.sleep(0.001)
         return stream
 
@@ -45,12 +45,20 @@ class Wire:
         return await self.dial()
 
 
-async def read(stream: Any, into: list[object]) -> None:
-    try:
-        while True:
-            into.append(await stream.receive())
-    except StreamClosed as closed:
-        into.append(closed.reason)
+class Reader:
+    """Owns one end of a stream, and notes what it is told."""
+
+    def __init__(self, into: list[object]) -> None:
+        self._into = into
+
+    def frames_received(self, some: Sequence[bytes]) -> None:
+        self._into.extend(some)
+
+    def stream_closed(self, reason: str) -> None:
+        self._into.append(reason)
+
+    def resume_writing(self) -> None:
+        raise AssertionError("nothing was paused")
 
 
 def play(story: Callable[[Wire], Awaitable[Any]], seed: int = 1) -> Any:
@@ -66,9 +74,9 @@ def frames(count: int) -> list[bytes]:
     return [bytes([number]) for number in range(count)]
 
 
-async def send_all(stream: Any, some: list[bytes]) -> None:
+def send_all(stream: Any, some: list[bytes]) -> None:
     for frame in some:
-        await stream.send(frame)
+        stream.send(frame)
 
 
 def kill(wire: Wire, machine: str, key: str, *, silent: bool = False) -> None:
