@@ -27,6 +27,7 @@ from pyhorde.cluster.replication.acknowledgements import Acknowledgements
 from pyhorde.cluster.replication.messages import REPLICATION_MESSAGES
 from pyhorde.cluster.replication.replication import Caught, Learned, Repairs, Replication
 from pyhorde.cluster.transport.datagrams import Packets
+from pyhorde.cluster.transport.keyring import Keyring
 from pyhorde.cluster.transport.links import Links
 from pyhorde.cluster.transport.sealing import Sealer
 from pyhorde.cluster.transport.wire import Wire
@@ -56,6 +57,8 @@ class Cluster:
     ) -> None:
         self._config = config
         self._world = world
+        self.keyring = Keyring((config.secret,) if config.secret else ())
+        """The cluster's secrets; whoever changes them changes them here."""
         self.detector = Membership(me, config.membership, world.rng)
         """Who is there; others only read it."""
         self._replication = Replication(replica, config.replication, world.rng)
@@ -78,7 +81,7 @@ class Cluster:
         )
         self._joining = Joining(config.membership.join_timeout)
         self.packets = Packets(
-            Sealer(me.boot, config.cluster, config.secret),
+            Sealer(me.boot, config.cluster, self.keyring),
             Wire(MEMBERSHIP_MESSAGES),
             self._member,
             self._on_packet,

@@ -92,35 +92,36 @@ class Session(NamedTuple):
 
 
 class _Symmetric:
-    """The framework's SymmetricState: the chaining key, the hash of all that was said, a cipher."""
+    """The framework's SymmetricState: the chaining key, the hash of all that was said, a key.
+
+    In this pattern every key seals one text, so that the number of the text is always 0.
+    """
 
     def __init__(self, cipher: Cipher, prologue: bytes) -> None:
         name = f"Noise_NNpsk0_25519_{cipher}_SHA256".encode()
         self._cipher: Cipher = cipher
         self.hash = name.ljust(32, b"\0") if len(name) <= 32 else sha256(name).digest()
         self._chain = self.hash
-        self._sealing: CipherState
+        self._key: bytes
         self.mix_hash(prologue)
 
     def mix_hash(self, data: bytes) -> None:
         self.hash = sha256(self.hash + data).digest()
 
     def mix_key(self, material: bytes) -> None:
-        self._chain, key = _hkdf(self._chain, material, 2)
-        self._sealing = CipherState(key, self._cipher)
+        self._chain, self._key = _hkdf(self._chain, material, 2)
 
     def mix_key_and_hash(self, material: bytes) -> None:
-        self._chain, more, key = _hkdf(self._chain, material, 3)
+        self._chain, more, self._key = _hkdf(self._chain, material, 3)
         self.mix_hash(more)
-        self._sealing = CipherState(key, self._cipher)
 
     def seal(self, plaintext: bytes) -> bytes:
-        ciphertext = self._sealing.encrypt(plaintext, self.hash)
+        ciphertext = CipherState(self._key, self._cipher).encrypt(plaintext, self.hash)
         self.mix_hash(ciphertext)
         return ciphertext
 
     def open(self, ciphertext: bytes) -> bytes:
-        plaintext = self._sealing.decrypt(ciphertext, self.hash)
+        plaintext = CipherState(self._key, self._cipher).decrypt(ciphertext, self.hash)
         self.mix_hash(ciphertext)
         return plaintext
 
