@@ -280,6 +280,11 @@ def test_lists_that_promise_more_than_there_is_take_no_room(size: int, before: b
     assert peak(lambda: refused(frame)) < 4 * MIB + size
 
 
+def test_a_small_frame_of_several_messages_may_not_promise_a_large_one():
+    head = b"\xdd" + (MAX_FRAME_BYTES - 1).to_bytes(4, "big")
+    assert peak(lambda: refused(PING + head * 100)) < MIB
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -335,7 +340,7 @@ def test_greetings_are_bounded(largest: Any, too_large: Any, why: str):
 @pytest.mark.parametrize(
     "frame",
     [
-        b"\xdc\x3f\x00" * 1000,
+        (b"\xdc\x3f\x00" * 1000).ljust(MAX_GREETING_BYTES, b"\xc0"),
         b"\x92\x01" + b"\x91" * 1000 + b"\xc0",
         b"\x92\x01" + b"\x81\xa1x" * 1000 + b"\xc0",
         long_list(MAX_GREETING_BYTES - 16, b"\x90"),
