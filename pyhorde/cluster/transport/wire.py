@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 import msgpack
 
+from pyhorde.cluster.transport.structure import TINY, check_structure
 from pyhorde.errors import ProtocolError
 
 VERSION: Final = 2
@@ -32,8 +33,6 @@ MAX_GREETING_BYTES: Final = 16 * 1024
 """Largest frame of somebody who has not shown yet that it belongs here."""
 MAX_GREETING_VALUES: Final = 512
 MAX_GREETING_DEPTH: Final = 6
-_TINY: Final = 1024
-"""A frame up to here cannot cost much, and nothing is spent on looking at it beforehand."""
 _SMALL: Final = 64 * 1024
 """A frame up to here cannot hold more than ``MAX_UNITS``, or nearly so."""
 _LIST_UNITS: Final = 4
@@ -104,7 +103,7 @@ class Wire:
         if not 0 < len(frame) <= MAX_GREETING_BYTES:
             raise ProtocolError("a greeting of a wrong size")
         try:
-            _check_structure(frame)
+            check_structure(frame)
             raw = msgpack.unpackb(frame, strict_map_key=True)
             _check_modest(raw)
         except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
@@ -132,8 +131,8 @@ def _unpacked(frame: bytes) -> Iterable[Any]:
     if not frame:
         return ()
     hooks: dict[str, Any] = {}
-    if len(frame) > _TINY:
-        _check_structure(frame)
+    if len(frame) > TINY:
+        check_structure(frame)
         if len(frame) > _SMALL:
             hooks = _Budget(MAX_UNITS).hooks()
     try:
@@ -152,21 +151,6 @@ def _streamed(data: bytes, hooks: dict[str, Any]) -> Iterator[Any]:
         yield raw
     if complete != len(data):
         raise ProtocolError("a frame that ends in the middle of a message")
-
-
-def _check_structure(frame: bytes) -> None:
-    """Refuse a frame that is cut, before anything is built of it.
-
-    Room for a list is made when its head is read: many heads that promise much would take a
-    thousand times the frame. In a frame that is whole they have said the truth.
-    """
-    unpacker = msgpack.Unpacker(max_buffer_size=len(frame))
-    unpacker.feed(frame)
-    while unpacker.tell() < len(frame):
-        try:
-            unpacker.skip()
-        except msgpack.OutOfData as error:
-            raise ProtocolError("a frame that ends in the middle of a message") from error
 
 
 class _Budget:
