@@ -30,6 +30,7 @@ as its code and data and comes out as the same class; nothing else is ever rebui
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -439,4 +440,4 @@ def from_wire(raw: Any) -> HordeError:
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return wanted(**values)
     except (KeyError, TypeError, ValueError):
-        return RemoteError("UnknownError", repr(raw)[:200])
+        return RemoteError("UnknownError", reprlib.repr(raw)[:200])

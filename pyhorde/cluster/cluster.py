@@ -58,6 +58,8 @@ class Cluster:
     ) -> None:
         self._config = config
         self._world = world
+        self.keyring = Keyring((config.secret,) if config.secret else ())
+        """The cluster's secrets; whoever changes them changes them here."""
         self.detector = Membership(me, config.membership, world.rng)
         """Who is there; others only read it."""
         self._replication = Replication(replica, config.replication, world.rng)
@@ -67,7 +69,6 @@ class Cluster:
             Reached: self._on_reached,
         }
         wire = Wire(MEMBERSHIP_MESSAGES, (Reached,), REPLICATION_MESSAGES, (Goodbye,), messages)
-        self.keyring = Keyring((config.secret,) if config.secret is not None else ())
         self.links = Links(config, world, self.keyring, wire, self)
         schedule = DialSchedule(config.peers, config.membership, world.rng)
         self.dialer = Dialer(
@@ -81,7 +82,7 @@ class Cluster:
         )
         self._joining = Joining(config.membership.join_timeout)
         self.packets = Packets(
-            Sealer(me.boot, config.cluster, config.secret),
+            Sealer(me.boot, config.cluster, self.keyring),
             Wire(MEMBERSHIP_MESSAGES),
             self._member,
             self._on_packet,

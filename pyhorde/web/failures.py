@@ -23,7 +23,6 @@ log = logging.getLogger("pyhorde.web")
 UNMATCHED: Final = "unmatched"
 """The route of requests that no route takes."""
 
-_PEERS: Final = "/_cluster/"
 _SAFE: Final = ("GET", "HEAD")
 _ENVELOPE: Final = ("type", "code", "message", "hint", "data")
 _PORTS: Final = {"http": 80, "https": 443}
@@ -130,9 +129,7 @@ def boundary(counts: Counts, hint: str) -> Middleware:
         resource = request.match_info.route.resource
         route = UNMATCHED if resource is None else resource.canonical
         try:
-            _check_origin(request, route)
-            if route.startswith(_PEERS):
-                return await handler(request)
+            _check_origin(request)
             response = await _mapped(request, handler, hint)
         except HordeError as error:
             counts.refused(error.code)
@@ -170,14 +167,13 @@ def _known(error: web.HTTPException, request: web.Request, hint: str) -> HordeEr
     return BadRequest(error.reason)
 
 
-def _check_origin(request: web.Request, route: str) -> None:
-    """Refuse browsers that act for a page from elsewhere.
+def _check_origin(request: web.Request) -> None:
+    """Refuse browsers that act for a page from elsewhere. Reading is safe: no page sees the answer.
 
-    Reading is safe, as no page can see the answer; the peers' WebSocket is not, and no peer sends
-    an ``Origin``.
+    The peers' way in is not served here, and no browser can ask for it.
     """
     origin = request.headers.get("Origin")
-    if origin is None or (request.method in _SAFE and not route.startswith(_PEERS)):
+    if origin is None or request.method in _SAFE:
         return
     if _place(origin) is None or _place(origin) != _place(f"//{request.host}", _scheme(origin)):
         raise CrossSite(origin)

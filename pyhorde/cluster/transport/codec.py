@@ -19,6 +19,7 @@ from uuid import UUID
 
 import msgpack
 
+from pyhorde.cluster.transport.structure import TINY, check_structure
 from pyhorde.errors import CannotTravel
 
 MAX_VALUE_BYTES: Final = 1024 * 1024
@@ -72,6 +73,8 @@ class Codec:
 
     def _decode(self, data: bytes, depth: int) -> Any:
         _check_depth(depth)
+        if len(data) > TINY:
+            check_structure(data)
         hook = partial(self._extension, depth=depth - 1)
         return msgpack.unpackb(data, strict_map_key=False, ext_hook=hook, timestamp=_AS_DATETIME)
 

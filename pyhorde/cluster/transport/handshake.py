@@ -235,11 +235,11 @@ def _refused(text: bytes) -> tuple[str, str]:
 
 
 def _only(payload: bytes, classes: tuple[type[Any], ...]) -> Any:
-    messages = list(HANDSHAKE.decode(payload))
-    if len(messages) != 1 or not isinstance(messages[0], classes):
+    message = HANDSHAKE.decode_greeting(payload)
+    if not isinstance(message, classes):
         expected = " or ".join(cls.__name__ for cls in classes)
         raise ProtocolError(f"something else than {expected}")
-    return messages[0]
+    return message
 
 
 def refusal(

@@ -19,10 +19,24 @@ from typing import Any, ClassVar, Final, Protocol
 
 import msgpack
 
+from pyhorde.cluster.transport.structure import TINY, check_structure
 from pyhorde.errors import ProtocolError
 
 VERSION: Final = 3
 MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
+MAX_UNITS: Final = 1 << 20
+"""What a frame may hold: a unit for each value in a list or map, some more for each list and map.
+
+Ten thousand members, or the largest delta, take a third of it. As memory it is some 30 MiB.
+"""
+MAX_GREETING_BYTES: Final = 16 * 1024
+"""Largest frame of somebody who has not shown yet that it belongs here."""
+MAX_GREETING_VALUES: Final = 512
+MAX_GREETING_DEPTH: Final = 6
+_SMALL: Final = 64 * 1024
+"""A frame up to here cannot hold more than ``MAX_UNITS``, or nearly so."""
+_LIST_UNITS: Final = 4
+_MAP_UNITS: Final = 8
 
 
 class Lane(IntEnum):
@@ -80,6 +94,22 @@ class Wire:
         except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
             raise ProtocolError(f"a frame that is no msgpack ({type(error).__name__})") from error
 
+    def decode_greeting(self, frame: bytes) -> Any:
+        """The one message of a frame of somebody who may be a stranger.
+
+        Such a frame is small and flat: ``MAX_GREETING_BYTES``, ``MAX_GREETING_VALUES`` and
+        ``MAX_GREETING_DEPTH`` bound it. Raises ``ProtocolError``.
+        """
+        if not 0 < len(frame) <= MAX_GREETING_BYTES:
+            raise ProtocolError("a greeting of a wrong size")
+        try:
+            check_structure(frame)
+            raw = msgpack.unpackb(frame, strict_map_key=True)
+            _check_modest(raw)
+        except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
+            raise ProtocolError(f"a greeting that is none ({type(error).__name__})") from error
+        return self._message(raw)
+
     def _message(self, raw: Any) -> Any:
         if type(raw) is not list or not raw or type(raw[0]) is not int:
             raise ProtocolError("a frame that holds no message")
@@ -100,14 +130,20 @@ def _unpacked(frame: bytes) -> Iterable[Any]:
     """All values in the frame; most frames hold one."""
     if not frame:
         return ()
+    hooks: dict[str, Any] = {}
+    if len(frame) > TINY:
+        check_structure(frame)
+        if len(frame) > _SMALL:
+            hooks = _Budget(MAX_UNITS).hooks()
     try:
-        return (msgpack.unpackb(frame, strict_map_key=False),)
+        return (msgpack.unpackb(frame, strict_map_key=False, **hooks),)
     except msgpack.ExtraData as several:
-        return chain((several.unpacked,), _streamed(several.extra))
+        return chain((several.unpacked,), _streamed(several.extra, hooks))
 
 
-def _streamed(data: bytes) -> Iterator[Any]:
-    unpacker = msgpack.Unpacker(max_buffer_size=MAX_FRAME_BYTES, strict_map_key=False)
+def _streamed(data: bytes, hooks: dict[str, Any]) -> Iterator[Any]:
+    # The size of the buffer also bounds the length that a list may say it has.
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data), strict_map_key=False, **hooks)
     unpacker.feed(data)
     complete = 0  # in the end tell() would count the bytes of an incomplete message too
     for raw in unpacker:
@@ -115,6 +151,60 @@ def _streamed(data: bytes) -> Iterator[Any]:
         yield raw
     if complete != len(data):
         raise ProtocolError("a frame that ends in the middle of a message")
+
+
+class _Budget:
+    """Counts what is unpacked, and stops when it becomes too much."""
+
+    def __init__(self, units: int) -> None:
+        self._left = units
+
+    def hooks(self) -> dict[str, Any]:
+        """Options for msgpack."""
+        return {
+            "list_hook": self._list,
+            "object_hook": self._map,
+            "ext_hook": self._extension,
+            "max_array_len": self._left,
+            "max_map_len": self._left // 2,
+        }
+
+    def _spend(self, units: int) -> None:
+        self._left -= units
+        if self._left < 0:
+            raise ProtocolError("a frame that holds too many values")
+
+    def _list(self, values: list[Any]) -> list[Any]:
+        self._spend(_LIST_UNITS + len(values))
+        return values
+
+    def _map(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        self._spend(_MAP_UNITS + 2 * len(values))
+        return values
+
+    def _extension(self, code: int, data: bytes) -> msgpack.ExtType:
+        self._spend(_LIST_UNITS)
+        return msgpack.ExtType(code, data)
+
+
+def _check_modest(raw: Any) -> None:
+    """Refuse what is nested too deeply for a greeting, or holds too many values."""
+    level, count = [raw], 0
+    for _ in range(MAX_GREETING_DEPTH + 1):
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, list):
+                below += value
+            elif isinstance(value, dict):
+                below += value
+                below += value.values()
+        count += len(below)
+        if count > MAX_GREETING_VALUES:
+            raise ProtocolError("a greeting that holds too many values")
+        if not below:
+            return
+        level = below
+    raise ProtocolError("a greeting that is nested too deeply")
 
 
 def _allowed(hint: Any) -> frozenset[type] | None:

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import Enum, IntEnum
@@ -367,3 +368,18 @@ def test_a_value_with_one_byte_changed_is_read_or_refused(value, position: int, 
 @given(value=PLAIN)
 def test_any_plain_value_arrives_as_it_was(value):
     assert Codec().decode(Codec().encode(value)) == value
+
+
+@pytest.mark.parametrize("size", [1000, 1025, 16_000, MAX_VALUE_BYTES])
+def test_lists_that_promise_more_than_there_is_take_no_room(size: int):
+    data = (b"\xdd" + size.to_bytes(4, "big")) * min(1000, size // 8)
+    data = data.ljust(size, b"\xc0")
+    wrapped = b"\xc9" + size.to_bytes(4, "big") + b"\x01" + data  # as the content of a tuple
+    for each in (data, wrapped):
+        tracemalloc.start()
+        try:
+            with pytest.raises(CannotTravel):
+                Codec().decode(each)
+            assert tracemalloc.get_traced_memory()[1] < 4 * 1024 * 1024 + 4 * size
+        finally:
+            tracemalloc.stop()

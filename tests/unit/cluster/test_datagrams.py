@@ -12,6 +12,7 @@ from pyhorde.cluster.member import Member
 from pyhorde.cluster.membership.messages import MEMBERSHIP_MESSAGES, Gossip, Nack, Ping
 from pyhorde.cluster.replication.messages import SyncAck
 from pyhorde.cluster.transport.datagrams import Packets, PacketStatistics
+from pyhorde.cluster.transport.keyring import Keyring
 from pyhorde.cluster.transport.sealing import MAX_PACKET, Sealer
 from pyhorde.cluster.transport.wire import Wire
 
@@ -56,7 +57,7 @@ class Side:
     def __init__(self, boot: str, *known: str) -> None:
         self.known = {boot: member(boot) for boot in known}
         self.heard: list[tuple[str, Any]] = []
-        sealer = Sealer(boot, "horde", SECRET)
+        sealer = Sealer(boot, "horde", Keyring([SECRET]))
         wire = Wire(MEMBERSHIP_MESSAGES)
         self.packets = Packets(sealer, wire, self.known.get, self.take)
 
@@ -162,7 +163,7 @@ async def test_who_is_forgotten_and_known_again_begins_anew():
 
 
 def sealed(payload: bytes) -> bytes:
-    return Sealer(A, "horde", SECRET).seal(B, payload)
+    return Sealer(A, "horde", Keyring([SECRET])).seal(B, payload)
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ def test_something_else_than_a_confirmation_is_refused():
     assert confirmation(HANDSHAKE.encode(Confirm(A.to_wire(), True))).joins
     with pytest.raises(ProtocolError, match="Confirm"):
         confirmation(HANDSHAKE.encode(hello()))
-    with pytest.raises(ProtocolError, match="Confirm"):
+    with pytest.raises(ProtocolError):
         confirmation(HANDSHAKE.encode(Confirm(A.to_wire(), True)) * 2)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyhorde.cluster.transport.keyring import Keyring
 from pyhorde.cluster.transport.sealing import MAX_PACKET, WINDOW, Sealer, Window
 from pyhorde.errors import ProtocolError
 
@@ -16,7 +17,7 @@ OVERHEAD = 42
 
 
 def sealer(boot: str, cluster: str = "horde", secret: bytes | None = SECRET) -> Sealer:
-    return Sealer(boot, cluster, secret)
+    return Sealer(boot, cluster, Keyring([secret] if secret else []))
 
 
 def anybody(boot: str) -> bool:
@@ -138,6 +139,104 @@ def test_a_forged_packet_does_not_spend_the_number_of_the_true_one():
     with pytest.raises(ProtocolError, match="wrong seal"):
         receiver.open(forged, anybody)
     assert receiver.open(packet, anybody) == (A, b"hello")
+
+
+def test_nobody_reads_a_packet_on_its_way_nor_sees_that_two_say_the_same():
+    sender = sealer(A)
+    packets = [sender.seal(receiver, b"hello, hello, hello") for receiver in (B, B, C)]
+    assert not any(b"hello" in packet for packet in packets)
+    assert len({packet[26:] for packet in packets}) == 3
+
+
+def test_two_boots_never_share_a_key():
+    """Else the same number would seal two texts under one key."""
+    one, other = sealer(A).seal(B, bytes(100)), sealer(C).seal(B, bytes(100))
+    assert one[26:] != other[26:]
+
+
+# ---- secrets that change ------------------------------------------------------------------------
+
+OLD, NEW = b"the old secret", b"the new secret"
+
+
+def test_the_first_secret_seals_and_all_of_them_open():
+    for secrets in ([OLD], [NEW], [OLD, NEW], [NEW, OLD]):
+        packet = Sealer(A, "horde", Keyring(secrets)).seal(B, b"hello")
+        assert Sealer(B, "horde", Keyring([NEW, OLD])).open(packet, anybody) == (A, b"hello")
+        only = Sealer(B, "horde", Keyring(secrets[:1]))
+        assert only.open(packet, anybody) == (A, b"hello")
+    packet = Sealer(A, "horde", Keyring([OLD, NEW])).seal(B, b"hello")
+    with pytest.raises(ProtocolError, match="wrong seal"):
+        Sealer(B, "horde", Keyring([NEW])).open(packet, anybody)
+
+
+def test_a_secret_is_changed_while_packets_fly():
+    """Added everywhere, put first everywhere, the old one dropped everywhere; in any order."""
+    rings = {boot: Keyring([OLD]) for boot in (A, B)}
+    sealers = {boot: Sealer(boot, "horde", ring) for boot, ring in rings.items()}
+    for secrets in ([OLD, NEW], [NEW, OLD], [NEW]):
+        for changing in (A, B):
+            rings[changing].replace(secrets)
+            for sender, receiver in ((A, B), (B, A)):
+                packet = sealers[sender].seal(receiver, b"hello")
+                assert sealers[receiver].open(packet, anybody) == (sender, b"hello")
+    stale = Sealer(A, "horde", Keyring([OLD])).seal(B, b"hello")
+    with pytest.raises(ProtocolError, match="wrong seal"):
+        sealers[B].open(stale, anybody)
+
+
+def test_a_dropped_secret_does_not_open_any_more():
+    ring = Keyring([NEW, OLD])
+    receiver, sender = Sealer(B, "horde", ring), Sealer(A, "horde", Keyring([OLD]))
+    assert receiver.open(sender.seal(B, b"hello"), anybody)
+    ring.replace([NEW])
+    with pytest.raises(ProtocolError, match="wrong seal"):
+        receiver.open(sender.seal(B, b"hello"), anybody)
+
+
+def test_a_change_of_secrets_lets_no_recorded_packet_count_again():
+    ring = Keyring([OLD])
+    receiver, packet = Sealer(B, "horde", ring), Sealer(A, "horde", Keyring([OLD])).seal(B, b"1")
+    receiver.open(packet, anybody)
+    ring.replace([NEW, OLD])
+    with pytest.raises(ProtocolError, match="seen before"):
+        receiver.open(packet, anybody)
+
+
+def test_numbers_go_on_when_secrets_come_back():
+    """Else one key would seal two texts with one number."""
+    ring = Keyring([OLD])
+    sender = Sealer(A, "horde", ring)
+    heads = []
+    for secrets in ([NEW], [OLD], [NEW]):
+        heads.append(sender.seal(B, b"hello")[:26])
+        ring.replace(secrets)
+    assert len(set(heads)) == 3
+
+
+def test_what_opened_the_last_packet_of_a_sender_is_tried_first():
+    ring = Keyring([b"%d" % number for number in range(8)])
+    receiver = Sealer(B, "horde", ring)
+    sender, other = (Sealer(boot, "horde", Keyring([b"7"])) for boot in (A, C))
+    assert receiver.open(sender.seal(B, b"hello"), anybody)
+    del receiver._opening[A][1:]
+    assert receiver.open(sender.seal(B, b"hello"), anybody) == (A, b"hello")
+    assert receiver.open(other.seal(B, b"hello"), anybody) == (C, b"hello")
+
+
+def test_keys_are_made_once_for_each_sender(monkeypatch: pytest.MonkeyPatch):
+    ring, made = Keyring([NEW, OLD]), []
+    keys = ring.packet_keys
+    monkeypatch.setattr(ring, "packet_keys", lambda *args: made.append(args) or keys(*args))
+    receiver, sender = Sealer(B, "horde", ring), Sealer(A, "horde", Keyring([OLD]))
+    packets = [sender.seal(B, b"hello") for _ in range(5)]
+    for packet in packets:
+        receiver.open(packet, anybody)
+        with pytest.raises(ProtocolError):
+            receiver.open(packet[:-1] + b"!", anybody)
+    assert len(made) == 2  # its own, and the sender's
+    receiver.forget(nobody)
+    assert receiver._opening == {}
 
 
 # ---- replays ------------------------------------------------------------------------------------

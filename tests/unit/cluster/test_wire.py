@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -12,12 +14,22 @@ from hypothesis import strategies as st
 from pyhorde.cluster.membership.messages import MEMBERSHIP_MESSAGES, Ping
 from pyhorde.cluster.replication.messages import REPLICATION_MESSAGES
 from pyhorde.cluster.transport.handshake import HANDSHAKE, Confirm, Hello, Refusal, Welcome
-from pyhorde.cluster.transport.wire import MAX_FRAME_BYTES, Lane, Wire
+from pyhorde.cluster.transport.wire import (
+    MAX_FRAME_BYTES,
+    MAX_GREETING_BYTES,
+    MAX_GREETING_DEPTH,
+    MAX_GREETING_VALUES,
+    MAX_UNITS,
+    Lane,
+    Wire,
+)
 from pyhorde.errors import ProtocolError
 from pyhorde.runtime.messages import RUNTIME_MESSAGES
 
 ALL = (*MEMBERSHIP_MESSAGES, *REPLICATION_MESSAGES, *RUNTIME_MESSAGES)
 PEER = Wire(MEMBERSHIP_MESSAGES, REPLICATION_MESSAGES, RUNTIME_MESSAGES)
+
+CLASSES: dict[str, Any] = {cls.__name__: cls for cls in ALL}
 
 SAMPLES: dict[str, Any] = {
     "int": 7,
@@ -211,3 +223,140 @@ class Strange:
 def test_a_field_that_cannot_be_checked_is_an_error_when_the_wire_is_made():
     with pytest.raises(TypeError, match="cannot be a"):
         Wire((Strange,))
+
+
+# ---- frames that would take much more than they are ---------------------------------------------
+
+MIB = 1024 * 1024
+
+
+def peak(work: Callable[[], object]) -> int:
+    """Bytes that were needed at most."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def refused(frame: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        list(PEER.decode(frame))
+
+
+def long_list(count: int, item: bytes) -> bytes:
+    return b"\xdd" + count.to_bytes(4, "big") + item * count
+
+
+def lists_of(item: bytes, size: int = MAX_FRAME_BYTES) -> bytes:
+    """Many shorter lists, none of which is conspicuous by itself."""
+    one = long_list(50_000, item)
+    return b"\xdc" + (size // len(one)).to_bytes(2, "big") + one * (size // len(one))
+
+
+@pytest.mark.parametrize(
+    "item", [b"\x90", b"\x80", b"\x91\xc0", b"\x81\xc0\xc0", b"\xd4\x01x", b"\xa2xy"]
+)
+def test_a_large_frame_of_many_small_values_is_refused_before_it_takes_much(item: bytes):
+    large = (MAX_FRAME_BYTES - 16) // len(item)
+    for frame in (long_list(large, item), lists_of(item)):
+        assert peak(lambda frame=frame: refused(frame)) < 100 * MIB  # type: ignore[misc]
+
+
+def test_many_messages_share_one_budget():
+    few = PING * 1000
+    assert len(list(PEER.decode(few * 8))) == 8000
+    count = MAX_UNITS // 20
+    assert len(PING * count) < MAX_FRAME_BYTES
+    refused(PING * count)
+
+
+@pytest.mark.parametrize("size", [100, 1000, 1025, 5000, 16_000, 65_000, MIB])
+@pytest.mark.parametrize("before", [b"", PING])
+def test_lists_that_promise_more_than_there_is_take_no_room(size: int, before: bytes):
+    head = b"\xdd" + size.to_bytes(4, "big")
+    frame = (before + head * min(1000, size // 8)).ljust(size, b"\xc0")
+    assert peak(lambda: refused(frame)) < 4 * MIB + size
+
+
+def test_a_small_frame_of_several_messages_may_not_promise_a_large_one():
+    head = b"\xdd" + (MAX_FRAME_BYTES - 1).to_bytes(4, "big")
+    assert peak(lambda: refused(PING + head * 100)) < MIB
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        CLASSES["YieldRequest"](1, "n", 1, "b", 1, bytes(MAX_FRAME_BYTES - 1000), []),
+        CLASSES["SyncRequest"]({f"{number:032x}": number for number in range(100_000)}),
+        CLASSES["Forget"](*[{f"{number:032x}": 1 for number in range(100_000)}] * 2),
+        CLASSES["Table"]([[["x"] * 10, 1.5, "b"] for _ in range(20_000)], True),
+        CLASSES["SyncData"]([[1] * 65_536] * 5, True, True),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_the_largest_messages_that_nodes_send_get_through(message: Any):
+    assert list(PEER.decode(PEER.encode(message))) == [message]
+
+
+# ---- greetings ----------------------------------------------------------------------------------
+
+GREETING = Wire((Open,))
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_a_greeting_is_one_message():
+    hello = example(Hello)
+    assert HANDSHAKE.decode_greeting(HANDSHAKE.encode(hello)) == hello
+    for frame in (b"", HANDSHAKE.encode(hello) * 2, HANDSHAKE.encode(hello)[:-1], b"\xc1", PING):
+        with pytest.raises(ProtocolError):
+            HANDSHAKE.decode_greeting(frame)
+
+
+@pytest.mark.parametrize(
+    ("largest", "too_large", "why"),
+    [
+        (b"x" * (MAX_GREETING_BYTES - 5), b"x" * (MAX_GREETING_BYTES - 4), "size"),
+        (nested(MAX_GREETING_DEPTH - 1), nested(MAX_GREETING_DEPTH), "deeply"),
+        ([1] * (MAX_GREETING_VALUES - 2), [1] * (MAX_GREETING_VALUES - 1), "many values"),
+        ({str(n): 1 for n in range(255)}, {str(n): 1 for n in range(256)}, "many values"),
+        ([[[1] * 25] * 18], [[[1] * 25] * 20], "many values"),
+    ],
+    ids="size depth list map lists".split(),
+)
+def test_greetings_are_bounded(largest: Any, too_large: Any, why: str):
+    assert GREETING.decode_greeting(GREETING.encode(Open(largest))) == Open(largest)
+    with pytest.raises(ProtocolError, match=why):
+        GREETING.decode_greeting(GREETING.encode(Open(too_large)))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        (b"\xdc\x3f\x00" * 1000).ljust(MAX_GREETING_BYTES, b"\xc0"),
+        b"\x92\x01" + b"\x91" * 1000 + b"\xc0",
+        b"\x92\x01" + b"\x81\xa1x" * 1000 + b"\xc0",
+        long_list(MAX_GREETING_BYTES - 16, b"\x90"),
+        long_list(5000, b"\x81\xc0\xc0"),
+    ],
+    ids=range(5),
+)
+def test_a_greeting_that_is_a_bomb_takes_little(frame: bytes):
+    def greet() -> None:
+        with pytest.raises(ProtocolError):
+            GREETING.decode_greeting(frame)
+
+    assert peak(greet) < 3 * MIB
+
+
+@given(frame=st.binary(max_size=200))
+def test_random_bytes_are_a_greeting_or_a_protocol_error(frame: bytes):
+    with contextlib.suppress(ProtocolError):
+        HANDSHAKE.decode_greeting(frame)

@@ -7,7 +7,6 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
@@ -56,10 +55,6 @@ async def edge() -> AsyncIterator[Edge]:
     node, network = FakeNode(), HttpNetwork()
     Api(node).mount(network.app)
 
-    async def peer(request: web.Request) -> web.Response:
-        raise web.HTTPUpgradeRequired if "Upgrade" not in request.headers else web.HTTPOk
-
-    network.app.router.add_get("/_cluster/v1/stream", peer)
     async with TestClient(TestServer(network.app)) as client:
         yield Edge(node, client)
         node.cluster_parts.journal.close()

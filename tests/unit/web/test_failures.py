@@ -152,11 +152,3 @@ async def test_reading_is_open_because_the_page_does_not_see_the_answer(edge: Ed
     headers = {"Origin": "http://evil.example"}
     assert (await edge.ask("GET", "/v1/status", headers=headers))[0] == 200
     assert "Access-Control-Allow-Origin" not in edge.headers
-
-
-async def test_peer_traffic_is_left_alone_but_for_web_pages(edge: Edge):
-    async with edge.client.get("/_cluster/v1/stream") as response:
-        assert (response.status, response.content_type) == (426, "text/plain")
-    headers = {"Origin": "http://evil.example", "Upgrade": "websocket"}
-    error = await edge.refused("GET", "/_cluster/v1/stream", headers=headers)
-    assert (error["status"], error["type"]) == (403, "CrossSite")
