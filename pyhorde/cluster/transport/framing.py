@@ -49,7 +49,11 @@ class Deframer:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that are complete with these bytes. Raises ``ProtocolError``."""
-        if self._kept:
+        if not self._kept:
+            length = int.from_bytes(data[:_HEAD], "big")
+            if length == len(data) - _HEAD and length <= self.limit:  # as it mostly is
+                return [data[_HEAD:]]
+        else:
             self._kept += data
             if len(self._kept) < self._wanted:
                 return []

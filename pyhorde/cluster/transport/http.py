@@ -25,7 +25,6 @@ from pyhorde.cluster.transport.framing import (
     PING,
     PONG,
     Deframer,
-    framed,
 )
 from pyhorde.config import split_address
 from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable, ProtocolError
@@ -71,7 +70,7 @@ class PeerStream(asyncio.Protocol):
         self._deframer = Deframer()
         self._owner: StreamOwner | None = None
         self._early: list[bytes] = []
-        self._writable = True
+        self.writable = True
         self._over: str | None = None
         """Why it has ended."""
         self._told = False
@@ -98,10 +97,6 @@ class PeerStream(asyncio.Protocol):
     def is_sealed(self) -> bool:
         return self._transport.get_extra_info("ssl_object") is not None
 
-    @property
-    def writable(self) -> bool:
-        return self._writable and self._over is None
-
     def attach(self, owner: StreamOwner) -> None:
         self._owner = owner
         early, self._early = self._early, []
@@ -119,7 +114,7 @@ class PeerStream(asyncio.Protocol):
 
     def send(self, frame: bytes) -> None:
         if self._over is None:
-            self._transport.write(framed(frame))
+            self._transport.write(len(frame).to_bytes(4, "big") + frame)
 
     def pause_reading(self) -> None:
         if self._over is None:
@@ -159,7 +154,7 @@ class PeerStream(asyncio.Protocol):
     def abort(self, reason: str) -> None:
         """Break it now, whatever is on its way."""
         if self._over is None:
-            self._over = reason
+            self._over, self.writable = reason, False
             self._transport.abort()
             self._tell()
 
@@ -170,7 +165,7 @@ class PeerStream(asyncio.Protocol):
     def _end(self, reason: str) -> None:
         """Close after what was sent, but do not wait for that for ever."""
         if self._over is None:
-            self._over = reason
+            self._over, self.writable = reason, False
             self._transport.close()
             if not self._lost.done():
                 loop = asyncio.get_running_loop()
@@ -217,12 +212,13 @@ class PeerStream(asyncio.Protocol):
         self._tell()
 
     def pause_writing(self) -> None:
-        self._writable = False
+        self.writable = False
 
     def resume_writing(self) -> None:
-        self._writable = True
-        if self._owner is not None and self._over is None:
-            self._owner.resume_writing()
+        if self._over is None:
+            self.writable = True
+            if self._owner is not None:
+                self._owner.resume_writing()
 
     def eof_received(self) -> None:
         return None
@@ -232,7 +228,7 @@ class PeerStream(asyncio.Protocol):
             self._lost.set_result(None)
             self._network.admission.leave(self._kind, self._remote)
         if self._over is None:
-            self._over = str(error) if error is not None else "lost"
+            self._over, self.writable = str(error) if error is not None else "lost", False
         self.on_lost()
         self._tell()
 

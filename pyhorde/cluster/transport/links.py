@@ -55,6 +55,7 @@ QUEUE_BYTES: Final = 64 * 1024 * 1024
 """With more than this waiting a link takes no more calls: the peer does not read."""
 BULK_BYTES: Final = 1024 * 1024 * 1024
 """With more than this waiting it is broken: not even replication gets through."""
+_CALL, _BULK = Lane.CALL, Lane.BULK
 
 
 class LinkEvents(Protocol):
@@ -132,11 +133,11 @@ class Link:
 
     def enqueue(self, lane: Lane, data: bytes) -> bool:
         """Queue one encoded message; False when too much waits already."""
-        limit = BULK_BYTES if lane is Lane.BULK else QUEUE_BYTES
-        if self._waiting + len(data) > limit:
+        waiting = self._waiting + len(data)
+        if waiting > QUEUE_BYTES and (lane is not _BULK or waiting > BULK_BYTES):
             return False
         self._lanes[lane].append(data)
-        self._waiting += len(data)
+        self._waiting = waiting
         if not self._flushing:
             self._flushing = True
             if not self._corked:
@@ -154,8 +155,9 @@ class Link:
             size = 0
             for lane in self._lanes:
                 while lane and size < FRAME_TARGET:
-                    parts.append(lane.popleft())
-                    size += len(parts[-1])
+                    part = lane.popleft()
+                    parts.append(part)
+                    size += len(part)
             self._waiting -= size
             self.stream.send(self._session.seal(parts[0] if len(parts) == 1 else b"".join(parts)))
             statistics.sent_messages += 1
@@ -170,18 +172,15 @@ class Link:
     def frames_received(self, frames: Sequence[bytes]) -> None:
         if self._unread:
             self._unread.extend(frames)
-        elif not self.dropped:
-            self._handle(frames)
-
-    def _handle(self, frames: Sequence[bytes]) -> None:
+            return
         self._corked = True
-        for position, frame in enumerate(frames):
-            if self._take(frame) and position + 1 < len(frames):
-                self._unread.extend(frames[position + 1 :])
+        for position, frame in enumerate(frames, 1):
+            if self.dropped:
+                break
+            if self._take(frame) and position < len(frames):
+                self._unread.extend(frames[position:])
                 self.stream.pause_reading()
                 self._loop.call_soon(self._go_on)
-                break
-            if self.dropped:
                 break
         self._corked = False
         if self._flushing:
@@ -192,25 +191,28 @@ class Link:
         frames, self._unread = list(self._unread), deque()
         if not self.dropped:
             self.stream.resume_reading()
-            self._handle(frames)
+            self.frames_received(frames)
 
     def _take(self, frame: bytes) -> bool:
         """Handle one frame; whether others should have their turn before the next one."""
+        links, boot = self._links, self.boot
         self.frames += 1
-        statistics = self._links.statistics
+        statistics, deliver = links.statistics, links.deliver
         statistics.received_bytes += len(frame)
-        is_long = False
         try:
-            for message in list(self._links.wire.decode(self._session.open(frame))):
+            messages = links.wire.decode(self._session.open(frame))
+            for message in messages:
                 if self.dropped:  # what comes next may be part of something lost
                     return False
                 statistics.received_messages += 1
-                self._links.received(self, message)
-                is_long = is_long or message.lane is Lane.BULK
+                if type(message) is Goodbye:
+                    links.lost(self, f"closed by the peer: {message.reason}")
+                else:
+                    deliver(boot, message)
         except (ProtocolError, ValueError) as error:
-            self._links.refuse(self, error)
+            links.refuse(self, error)
             return False
-        return is_long and len(frame) > FRAME_TARGET // 4
+        return len(frame) > FRAME_TARGET // 4 and any(m.lane is _BULK for m in messages)
 
     def stream_closed(self, reason: str) -> None:
         self._links.lost(self, reason)
@@ -279,6 +281,7 @@ class Links:
         self._world = world
         self._keyring = keyring
         self._events = events
+        self.deliver = events.on_message
         self._links: dict[str, Link] = {}
         self._incoming: dict[str, dict[asyncio.Future[None], None]] = {}
         """Attempts of others that are under way, by boot; each is done when it is over."""
@@ -300,15 +303,16 @@ class Links:
         link = self._links.get(boot)
         if link is None:
             return False
-        if link.enqueue(message.lane, self._bytes_of(message)):
+        lane = message.lane
+        # What is for one is encoded once anyway.
+        data = self.wire.encode(message) if lane is _CALL else self._bytes_of(message)
+        if link.enqueue(lane, data):
             return True
-        if message.lane is Lane.BULK:
+        if lane is _BULK:
             self._drop(link, "it does not read what it is sent")
         return False
 
     def _bytes_of(self, message: Any) -> bytes:
-        if message.lane is Lane.CALL:  # to one, not to many
-            return self.wire.encode(message)
         known = self._encoded.get(id(message))
         if known is None:
             known = message, self.wire.encode(message)
@@ -547,13 +551,6 @@ class Links:
         self._links[member.boot] = link
         self._events.on_linked(member)
         frames.hand_over(link)
-
-    def received(self, link: Link, message: Any) -> None:
-        """A message came over a link. ``ValueError`` makes the link refuse it."""
-        if isinstance(message, Goodbye):
-            self._drop(link, f"closed by the peer: {message.reason}", told=True)
-        else:
-            self._events.on_message(link.boot, message)
 
     def refuse(self, link: Link, error: Exception) -> None:
         """What came over the link was bad; that ends it."""

@@ -61,7 +61,7 @@ class CipherState:
         self.nonce = 0
         """The number of the next message. It never wraps."""
 
-    def encrypt(self, plaintext: bytes, ad: bytes = b"") -> bytes:
+    def encrypt(self, plaintext: bytes, ad: bytes | None = None) -> bytes:
         """The sealed text, ``TAG_BYTES`` longer. Raises ``NoiseError`` when no number is left."""
         nonce = self.nonce
         if nonce >= MAX_NONCE:
@@ -70,7 +70,7 @@ class CipherState:
         number = (nonce << self._shift).to_bytes(12, self._order)
         return self._aead.encrypt(number, plaintext, ad)
 
-    def decrypt(self, ciphertext: bytes, ad: bytes = b"") -> bytes:
+    def decrypt(self, ciphertext: bytes, ad: bytes | None = None) -> bytes:
         """The text that was sealed. Raises ``NoiseError``; the number is then still to come."""
         nonce = self.nonce
         if nonce >= MAX_NONCE:

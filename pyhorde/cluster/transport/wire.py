@@ -11,13 +11,14 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain
 from operator import attrgetter
 from typing import Any, ClassVar, Final, Protocol
 
 import msgpack
+from msgpack import unpackb
 
 from pyhorde.cluster.transport.structure import TINY, check_structure
 from pyhorde.errors import ProtocolError
@@ -31,8 +32,10 @@ Ten thousand members, or the largest delta, take a third of it. As memory it is 
 """
 MAX_GREETING_BYTES: Final = 16 * 1024
 """Largest frame of somebody who has not shown yet that it belongs here."""
-MAX_GREETING_VALUES: Final = 512
+MAX_GREETING_VALUES: Final = 2048
 MAX_GREETING_DEPTH: Final = 6
+MAX_GOOD: Final = 64
+"""So many combinations of types are remembered of each message class."""
 _SMALL: Final = 64 * 1024
 """A frame up to here cannot hold more than ``MAX_UNITS``, or nearly so."""
 _LIST_UNITS: Final = 4
@@ -63,6 +66,8 @@ class _Shape:
     allowed: tuple[frozenset[type] | None, ...]
     values: Callable[[Any], tuple[Any, ...]]
     """The tag and the fields of one message, in order."""
+    good: set[tuple[type, ...]] = field(default_factory=set)
+    """Types of tag and fields, together, that have been found allowed."""
 
 
 class Wire:
@@ -75,7 +80,7 @@ class Wire:
             if cls.tag in self._shapes:
                 raise ValueError(f"two messages have the tag {cls.tag}")
             hints = typing.get_type_hints(cls)
-            names = tuple(field.name for field in dataclasses.fields(cls))
+            names = tuple(each.name for each in dataclasses.fields(cls))
             allowed = tuple(_allowed(hints[name]) for name in names)
             self._shapes[cls.tag] = _Shape(cls, names, allowed, attrgetter("tag", *names))
 
@@ -84,13 +89,17 @@ class Wire:
         data: bytes = self._packer.pack(self._shapes[message.tag].values(message))
         return data
 
-    def decode(self, frame: bytes) -> Iterator[Any]:
-        """The frame's messages. Raises ``ProtocolError`` at the first that is none."""
-        if len(frame) > MAX_FRAME_BYTES:
-            raise ProtocolError("a frame that is too large")
+    def decode(self, frame: bytes) -> list[Any]:
+        """The frame's messages. Raises ``ProtocolError`` if any of it is none."""
         try:
-            for raw in _unpacked(frame):
-                yield self._message(raw)
+            if len(frame) <= TINY:  # most are, and most hold one message
+                try:
+                    return [self._message(unpackb(frame, strict_map_key=False))]
+                except msgpack.ExtraData:
+                    pass
+            elif len(frame) > MAX_FRAME_BYTES:
+                raise ProtocolError("a frame that is too large")
+            return [self._message(raw) for raw in _unpacked(frame)]
         except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
             raise ProtocolError(f"a frame that is no msgpack ({type(error).__name__})") from error
 
@@ -116,14 +125,22 @@ class Wire:
         shape = self._shapes.get(raw[0])
         if shape is None:
             raise ProtocolError(f"an unknown message, tag {raw[0]}")
-        del raw[0]
-        if len(raw) != len(shape.names):
-            expected = f"{len(raw)} fields, not {len(shape.names)}"
-            raise ProtocolError(f"{shape.cls.__name__} with {expected}")
-        for name, allowed, value in zip(shape.names, shape.allowed, raw, strict=True):
-            if allowed is not None and type(value) not in allowed:
-                raise ProtocolError(f"{shape.cls.__name__}.{name} is a {type(value).__name__}")
-        return shape.cls(*raw)
+        kinds = tuple(map(type, raw))
+        if kinds not in shape.good:
+            _check(shape, raw)
+            if len(shape.good) < MAX_GOOD:
+                shape.good.add(kinds)
+        return shape.cls(*raw[1:])
+
+
+def _check(shape: _Shape, raw: list[Any]) -> None:
+    """Whether these are the fields of such a message, after its tag. Raises ``ProtocolError``."""
+    if len(raw) - 1 != len(shape.names):
+        expected = f"{len(raw) - 1} fields, not {len(shape.names)}"
+        raise ProtocolError(f"{shape.cls.__name__} with {expected}")
+    for name, allowed, value in zip(shape.names, shape.allowed, raw[1:], strict=True):
+        if allowed is not None and type(value) not in allowed:
+            raise ProtocolError(f"{shape.cls.__name__}.{name} is a {type(value).__name__}")
 
 
 def _unpacked(frame: bytes) -> Iterable[Any]:
