@@ -119,6 +119,7 @@ HOSTILE = "\x9b2J\x1b[31mroot\r\n\x85\u2028\u2029\u202e\u2066\u200b\ufeff\ue000\
 def hostile(format: str) -> str:
     out = written(format)
     fields = {"a": HOSTILE, "b": [HOSTILE], "c": {HOSTILE: HOSTILE}, HOSTILE: 1, "stack": HOSTILE}
+    fields |= {"d": "\x1b[2J", "\u202e": "\x9b31m"}
     try:
         raise ValueError(HOSTILE)
     except ValueError:

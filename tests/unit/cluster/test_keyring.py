@@ -82,3 +82,14 @@ def test_a_secret_that_is_named_twice_counts_once():
 
 def test_secrets_do_not_show():
     assert NEW.decode() not in repr(Keyring([NEW]))
+
+
+def test_the_keys_stay_what_they_are_from_one_version_to_the_next():
+    """Else nodes of both would not understand each other, for no reason that anybody sees."""
+    keyring = Keyring([b"a secret"])
+    assert keyring.psks[0].hex() == (
+        "b4ec1c06016f71de7578ceb71fb1a33f1a9d55359d1471f840624237d2657af7"
+    )
+    assert keyring.packet_key(0, "horde", BOOT).hex() == (
+        "59863334ee88fbd4a17ae26c0bf0e3b63e8850593ea5482ab5e160e454ed1b35"
+    )
