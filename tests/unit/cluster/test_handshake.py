@@ -26,6 +26,7 @@ from pyhorde.cluster.transport.handshake import (
     turned_away,
 )
 from pyhorde.cluster.transport.keyring import Keyring
+from pyhorde.cluster.transport.noise import NoiseError
 from pyhorde.errors import ProtocolError
 
 ME = Member(name="me", address="me:1", boot="boot-me", generation=5)
@@ -206,7 +207,7 @@ def test_a_recorded_greeting_gets_an_answer_that_nobody_can_go_on_with():
     here.answer(first.answer(Welcome(ME.to_wire(), False)))
     recorded = here.session(sealed=True).seal(HANDSHAKE.encode(Confirm(A.to_wire(), True)))
     assert answer
-    with pytest.raises(ValueError):
+    with pytest.raises(NoiseError):
         second.session(sealed=True).open(recorded)
 
 
@@ -224,13 +225,13 @@ def test_each_frame_counts_once_and_in_its_place():
     mine, theirs = sessions(here, there)
     first, second = mine.seal(b"1"), mine.seal(b"2")
     for wrong in (second, first[:-1], b"", first + b"x", mine.seal(b"3")):
-        with pytest.raises(ValueError):
+        with pytest.raises(NoiseError):
             theirs.open(wrong)
     assert theirs.open(first) == b"1"
-    with pytest.raises(ValueError):
+    with pytest.raises(NoiseError):
         theirs.open(first)
     assert theirs.open(second) == b"2"
-    with pytest.raises(ValueError):
+    with pytest.raises(NoiseError):
         mine.open(mine.seal(b"4"))  # nor does it count in the other direction
 
 
