@@ -10,10 +10,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from aiohttp import web
@@ -409,6 +412,14 @@ class _Caller(asyncio.Protocol):
             self.answer.set_exception(error or ProtocolError("it hung up"))
 
 
+@dataclass(frozen=True, slots=True)
+class TlsContexts:
+    """What speaks TLS with whoever connects, and with whoever is dialled."""
+
+    serving: ssl.SSLContext
+    dialling: ssl.SSLContext
+
+
 class HttpListener:
     """The bound address."""
 
@@ -435,14 +446,38 @@ class HttpNetwork:
         self.clients: set[Door] = set()
         self.on_refused: Callable[[str, str, str], None] = lambda *_: None
         """Told why somebody was refused before a stream began, where it is, and the text."""
-        self.needs_certificate = False
+        self._tls: TlsContexts | None = None
         self.kernel_breaks = tcp.kernel_breaks()
         self._accept: Callable[[Stream], None] = lambda stream: stream.close()
         self._runner: web.AppRunner | None = None
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._streams: dict[PeerStream, None] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._endpoints: list[udp.UdpEndpoint] = []
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether peers have to show one."""
+        return self._tls is not None
+
+    async def use_tls(self, contexts: TlsContexts) -> None:
+        """Whoever connects, or is dialled, from now on does so by TLS, with these certificates.
+
+        Connections that are there stay as they are.
+        """
+        self._tls = contexts
+        old, self._servers = self._servers, []
+        for server in old:
+            # The same sockets, so that nobody finds the address closed meanwhile.
+            for sock in server.sockets:
+                await self._serve(sock=socket.socket(fileno=os.dup(sock.fileno())))
+            server.close()
+
+    async def _serve(self, **where: Any) -> None:
+        if self._tls is not None:
+            where |= {"ssl": self._tls.serving, "ssl_handshake_timeout": HEAD_TIMEOUT}
+        serve: Any = asyncio.get_running_loop().create_server
+        self._servers.append(await serve(lambda: Door(self), backlog=BACKLOG, **where))
 
     async def listen(self, address: str, accept: Callable[[Stream], None]) -> HttpListener:
         self._accept = accept
@@ -457,9 +492,7 @@ class HttpNetwork:
         )
         await self._runner.setup()
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: Door(self), host, port, backlog=BACKLOG
-            )
+            await self._serve(host=host, port=port)
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigError(
@@ -467,17 +500,17 @@ class HttpNetwork:
                 f"cannot listen on {address}: {error.strerror or error}",
                 "is another node running there? choose another --bind HOST:PORT",
             ) from error
-        bound = self._server.sockets[0].getsockname()
+        bound = self._servers[0].sockets[0].getsockname()
         name = f"[{bound[0]}]" if ":" in bound[0] else host
         return HttpListener(self, f"{name}:{bound[1]}")
 
     async def stop_listening(self) -> None:
         """Accept nobody any more, and end what was accepted. Idempotent."""
-        server, self._server = self._server, None
         runner, self._runner = self._runner, None
-        if server is None or runner is None:
+        while self._servers:  # first: who loses a stream dials again at once
+            self._servers.pop().close()
+        if runner is None:
             return
-        server.close()  # first: who loses a stream dials again at once
         for door in list(self.heads):
             door.abort()
         await self._end_streams()
@@ -528,9 +561,14 @@ class HttpNetwork:
         """Try each place that the address stands for. It refuses only if each of them does."""
         loop = asyncio.get_running_loop()
         errors: list[OSError] = []
+        tls: dict[str, Any] = {}
+        if self._tls is not None:
+            tls = {"ssl": self._tls.dialling, "server_hostname": host.partition("%")[0]}
         for place in await _places(host, port):
             try:
-                _, caller = await loop.create_connection(lambda: _Caller(address), place, port)
+                _, caller = await loop.create_connection(
+                    lambda: _Caller(address), place, port, **tls
+                )
             except OSError as error:
                 errors.append(error)
             else:
@@ -606,6 +644,10 @@ def _abort(caller: _Caller | None) -> None:
 
 
 def _strerror(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not to be trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS with it ({error.reason or error}); do both have --tls-cert?"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
