@@ -57,8 +57,11 @@ def main() -> None:
 @click.option("--cluster", metavar="NAME", help="Nodes of different clusters never connect.")
 @click.option("--app", "apps", metavar="MODULE[:CLASS]", multiple=True, help="Offer its processes.")
 @click.option("--data-dir", metavar="DIR", help="Remember peers here across restarts.")
-@click.option("--secret-file", metavar="FILE", help="The secret that all nodes share.")
+@click.option("--secret-file", metavar="FILE", multiple=True, help="Secrets that all nodes share.")
 @click.option("--insecure", is_flag=True, default=None, help="Beyond loopback without a secret.")
+@click.option("--tls-cert", metavar="FILE", help="Speak TLS, with this certificate.")
+@click.option("--tls-key", metavar="FILE", help="The certificate's key.")
+@click.option("--tls-ca", metavar="FILE", help="The authority behind all nodes' certificates.")
 @click.option("--config", metavar="FILE.toml", help="Read settings from a file.")
 @click.option("--log-format", metavar="text|json", help="How logs look [default: text].")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning, error [default: info].")
@@ -125,15 +128,29 @@ async def _serve(settings: Settings, types: dict[str, Any]) -> int:
 
     signals = _Signals()
     node = Node(config=settings.config, processes=types)
+    reloading: asyncio.Task[None] | None = None
     try:
         if not await _before(signals.leave, node.start()):
             return 0
+        reloading = asyncio.create_task(_reload(node, settings))
         _welcome(node, settings, sorted(types))
         if await _before(signals.leave, _until_closed(node)):
             return 0
         return 0 if await _before(signals.at_once, _leave(node, settings)) else INTERRUPTED
     finally:
+        if reloading is not None:
+            reloading.cancel()
         await _before(signals.at_once, node.aclose())
+
+
+async def _reload(node: Node, settings: Settings) -> None:
+    """Read secrets and certificates again when they change, and at SIGHUP."""
+    from pyhorde.reloading import Reloader
+
+    reloader = Reloader(node, settings)
+    with contextlib.suppress(NotImplementedError, AttributeError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reloader.hurry)
+    await reloader.run()
 
 
 async def _before(event: asyncio.Event, work: Coroutine[Any, Any, Any]) -> bool:
@@ -173,7 +190,8 @@ async def _leave(node: Node, settings: Settings) -> None:
 def _welcome(node: Node, settings: Settings, types: Sequence[str]) -> None:
     config = node.config
     address = config.advertise or config.bind
-    fields = {"node": config.name, "address": address, "api": f"http://{address}/v1/status"}
+    scheme = "https" if config.tls is not None else "http"
+    fields = {"node": config.name, "address": address, "api": f"{scheme}://{address}/v1/status"}
     text = output.banner(config, types, settings.apps)
     _say(settings, "node_ready", text, **fields, peers=list(config.peers), types=list(types))
 

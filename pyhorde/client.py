@@ -12,11 +12,12 @@ as the classes of :mod:`pyhorde.errors` that the node raised. Beyond those:
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode
 
@@ -24,6 +25,7 @@ from pyhorde.config import DEFAULT_ADDRESS, split_address
 from pyhorde.errors import (
     BY_CODE,
     CallTimeout,
+    ConfigError,
     HordeError,
     Indeterminate,
     InvalidName,
@@ -45,12 +47,40 @@ _BY_CLASS_NAME: Final = {kind.__name__: kind for kind in BY_CODE.values()}
 
 
 class Client:
-    """Talks to the node at ``address``; ``timeout`` is in seconds, for each request."""
+    """Talks to the node at ``address``; ``timeout`` is in seconds, for each request.
 
-    def __init__(self, address: str = DEFAULT_ADDRESS, timeout: float = 5.0) -> None:
-        self.address = address
+    With ``tls_ca``, the file of an authority, or an address that begins with ``https://``, by TLS.
+    """
+
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, timeout: float = 5.0, *, tls_ca: str | None = None
+    ) -> None:
+        scheme, given, rest = address.rpartition("://")
+        if given and scheme not in ("http", "https"):
+            raise ConfigError("address", f"{address!r} is no HOST:PORT", "or https://HOST:PORT")
+        self.address = rest.rstrip("/")
         self.timeout = timeout
-        self._host, self._port = split_address(address)
+        self._host, self._port = split_address(self.address)
+        self._is_secure = scheme == "https" or tls_ca is not None
+        self._tls_ca = tls_ca
+
+    def at(self, address: str) -> Client:
+        """The same for another node of the cluster."""
+        scheme = "https://" if self._is_secure else ""
+        return type(self)(f"{scheme}{address}", self.timeout, tls_ca=self._tls_ca)
+
+    def _connection(self, timeout: float) -> HTTPConnection:
+        if not self._is_secure:
+            return HTTPConnection(self._host, self._port, timeout=timeout)
+        context = ssl.create_default_context()
+        if self._tls_ca is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            try:
+                context.load_verify_locations(self._tls_ca)
+            except (OSError, ssl.SSLError) as error:
+                reason = getattr(error, "strerror", None) or "no certificate in PEM form"
+                raise ConfigError("tls_ca", f"cannot read {self._tls_ca}: {reason}") from None
+        return HTTPSConnection(self._host, self._port, timeout=timeout, context=context)
 
     def status(self) -> Json:
         """What the node knows about itself and its members."""
@@ -89,7 +119,7 @@ class Client:
         query = {"after": after or "0", "kind": kind, "follow": None if follow else "0"}
         wanted = {key: value for key, value in query.items() if value is not None}
         path = f"/v1/events?{urlencode(wanted, errors='replace')}"
-        connection, begun = HTTPConnection(self._host, self._port, timeout=self.timeout), False
+        connection, begun = self._connection(self.timeout), False
         try:
             self._connect(connection, self.timeout)
             connection.request("GET", path, headers={"Accept": "text/event-stream"})
@@ -252,7 +282,7 @@ class Client:
         headers = {"Accept": "application/json", "Connection": "close"}
         if payload is not None:
             headers["Content-Type"] = "application/json"
-        connection = HTTPConnection(self._host, self._port, timeout=limit)
+        connection = self._connection(limit)
         try:
             self._connect(connection, limit)
             try:

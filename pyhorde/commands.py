@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import re
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -97,12 +99,19 @@ def _talks(timeout: float = 5.0) -> Callable[[Callable[..., Any]], Callable[...,
             show_default=True,
             help="How long to wait for the answer.",
         )
+        @click.option(
+            "--tls-ca",
+            metavar="FILE",
+            envvar="PYHORDE_TLS_CA",
+            show_envvar=True,
+            help="Speak TLS with nodes that this authority stands behind.",
+        )
         @click.option("--json", is_flag=True, expose_value=False, help="Print one JSON object.")
         @functools.wraps(command)
-        def run(address: str, timeout: float, **rest: Any) -> Any:
+        def run(address: str, timeout: float, tls_ca: str | None, **rest: Any) -> Any:
             from pyhorde.client import Client  # noqa: PLC0415 - not for --help
 
-            return command(Client(address, timeout), **rest)
+            return command(Client(address, timeout, tls_ca=tls_ca), **rest)
 
         return run
 
@@ -296,8 +305,32 @@ def events(client: Client, after: str | None, kind: str | None, *, follow: bool)
 def _at(client: Client, node: str) -> Client:
     for member in client.members():
         if member["name"] == node:
-            return type(client)(member["address"], client.timeout)
+            return client.at(member["address"])
     raise NameNotFound(node)
+
+
+@click.group()
+def certs() -> None:
+    """Certificates for a cluster that speaks TLS."""
+
+
+@certs.command("init")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--host", "hosts", multiple=True, metavar="NAME|IP", help="A node is reached so.")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True)
+@click.option("--json", is_flag=True, expose_value=False, help="Print one JSON object.")
+def certs_init(directory: Path, hosts: tuple[str, ...], days: int) -> None:
+    """Make an authority in DIR, and a certificate for all nodes.
+
+    Where the authority is there already, only the nodes' certificate is made anew: so one is
+    replaced. Certificates are for localhost, this machine's name, and each --host.
+    """
+    from pyhorde.cluster.transport import certificates  # noqa: PLC0415 - not for --help
+
+    names = ("localhost", "127.0.0.1", "::1", socket.gethostname(), *hosts)
+    files, is_new = certificates.init(directory, tuple(dict.fromkeys(names)), days)
+    row = {"ca": files.ca, "cert": files.cert, "key": files.key, "new_ca": is_new, "days": days}
+    _show(row, lambda: output.certificates(row))
 
 
 ALL: Final[tuple[click.Command, ...]] = (
@@ -314,5 +347,6 @@ ALL: Final[tuple[click.Command, ...]] = (
     cordon,
     uncordon,
     events,
+    certs,
 )
 """In the order in which ``--help`` shows them."""

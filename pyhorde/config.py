@@ -10,10 +10,15 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from pyhorde import strength
 from pyhorde.errors import ConfigError
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:7411"
 MAX_LABELS: Final = 64
+SECRET_MIN: Final = 16
+"""Bytes that a cluster secret must have at least."""
+MAX_SECRETS: Final = 8
+HOW_TO_MAKE_ONE: Final = "make a good one with: openssl rand -hex 32"
 _PORT = re.compile(r"[0-9]{1,5}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _LOOPBACK = re.compile(r"(127(\.\d+){3}|localhost|\[?::1\]?)")
@@ -203,6 +208,15 @@ class RuntimeConfig:
     """Seconds a drain may take in all; what has not moved by then is named in the result."""
 
 
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of a certificate, its key, and the authority that stands behind all nodes; PEM."""
+
+    cert: str
+    key: str
+    ca: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """One node."""
@@ -239,6 +253,12 @@ class NodeConfig:
     secret: bytes | None = field(default=None, repr=False)
     """Shared by all nodes of a cluster; without it nobody gets in."""
 
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    """Several of them: the first one is spoken, all are understood. ``secret`` is the first."""
+
+    tls: TlsFiles | None = None
+    """The certificates by which nodes and clients speak TLS; None: nobody does."""
+
     insecure: bool = False
     """Allow an address beyond loopback without a secret."""
 
@@ -268,7 +288,12 @@ class NodeConfig:
             if not _NAME.fullmatch(name):
                 raise ConfigError("members", f"{name!r} cannot name a node")
         _check_labels(self.labels)
-        if not is_loopback(self.bind) and self.secret is None and not self.insecure:
+        given = self.secrets or ((self.secret,) if self.secret is not None else ())
+        object.__setattr__(self, "secrets", tuple(dict.fromkeys(given)))
+        object.__setattr__(self, "secret", given[0] if given else None)
+        check_secrets(self.secrets)
+        unproven = self.secret is None and self.tls is None
+        if not is_loopback(self.bind) and unproven and not self.insecure:
             raise ConfigError(
                 "bind",
                 f"{self.bind} can be reached from other machines and the cluster has no secret",
@@ -278,6 +303,19 @@ class NodeConfig:
     def bound_to(self, address: str) -> NodeConfig:
         """The same settings after the listener got its real address."""
         return replace(self, bind=address, advertise=self.advertise or address)
+
+
+def check_secrets(secrets: tuple[bytes, ...]) -> None:
+    """Raise ``ConfigError`` for secrets that can be guessed, or too many of them."""
+    if len(secrets) > MAX_SECRETS:
+        raise ConfigError("secrets", f"at most {MAX_SECRETS} count at a time")
+    for secret in secrets:
+        if len(secret) < SECRET_MIN:
+            problem = f"a secret has at least {SECRET_MIN} bytes, and this one {len(secret)}"
+            raise ConfigError("secrets", problem, HOW_TO_MAKE_ONE)
+        if (found := strength.bits(secret)) < strength.WEAK_BITS:
+            problem = f"a secret of some {found:.0f} bits can be guessed"
+            raise ConfigError("secrets", problem, HOW_TO_MAKE_ONE)
 
 
 def _check_labels(labels: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
 
@@ -13,7 +14,7 @@ from pyhorde.cluster.member import Member, View
 from pyhorde.cluster.membership.peers_file import PeersFile
 from pyhorde.cluster.real import RealWorld
 from pyhorde.cluster.transport.codec import Codec
-from pyhorde.config import NodeConfig
+from pyhorde.config import NodeConfig, TlsFiles
 from pyhorde.crdt import Joined, Replica
 from pyhorde.errors import ConfigError, HordeError, NodeClosed, NotReady
 from pyhorde.runtime.cell import Cell
@@ -97,6 +98,8 @@ class Node:
             raise RuntimeError("a node can be started only once")
         self.state = "joining"
         self._closed = asyncio.get_running_loop().create_future()
+        if self.config.tls is not None:
+            await self.use_tls(self.config.tls)
         self.mount(self._world.network)
         address = self.config.bind
         self._listener = await self._world.network.listen(address, self._accept)
@@ -283,6 +286,31 @@ class Node:
         elif self._draining is not None and error is None:
             await asyncio.shield(self._draining)
         await self.aclose()
+
+    # ---- what may be replaced meanwhile ------------------------------------------------------
+
+    def use_secrets(self, secrets: Sequence[bytes]) -> bool:
+        """From now on these secrets of the cluster count; the first one is spoken.
+
+        Links that were made with one that counts no more are made anew. Whether they are others
+        than before. Raises ``ConfigError``, and changes nothing, for bad ones.
+        """
+        config = replace(self.config, secret=None, secrets=tuple(secrets))
+        if config.secrets == self.config.secrets:
+            return False
+        self.config = config
+        if hasattr(self, "_parts"):
+            self.cluster_parts.use_secrets(config.secrets)
+        return True
+
+    async def use_tls(self, files: TlsFiles) -> None:
+        """From now on peers and clients speak TLS with these certificates.
+
+        Connections that are there stay as they are. Raises ``ConfigError`` for bad ones, and then
+        nothing changes.
+        """
+        await self._world.network.use_tls(files)
+        self.config = replace(self.config, tls=files)
 
     # ---- what it is for ----------------------------------------------------------------------
 

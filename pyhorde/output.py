@@ -246,6 +246,18 @@ def _complain(text: str, hint: str) -> None:
         click.echo(f"hint: {printable(hint)}", err=True)
 
 
+def certificates(row: Mapping[str, Any]) -> None:
+    """What was made, and what to do with it."""
+    made = "a new authority" if row["new_ca"] else "the authority that was there"
+    note(f"{row['cert']}: good for {row['days']} days, signed by {made}, {row['ca']}")
+    note("give every node these three files, and keep ca.key where no node is:")
+    options = f"--tls-cert {row['cert']} --tls-key {row['key']} --tls-ca {row['ca']}"
+    note(f"  pyhorde node {options} ...")
+    note(f"  pyhorde status --tls-ca {row['ca']}")
+    if not row["new_ca"]:
+        note("nodes whose files are these use the new certificate within some seconds")
+
+
 class Horde(click.Group):
     """The group of commands, and the one place where errors become output and exit codes."""
 
@@ -298,14 +310,18 @@ def banner(config: NodeConfig, types: Sequence[str], apps: Sequence[str]) -> str
     """What somebody who has just started a node wants to know."""
     address = config.advertise or config.bind
     rows = {
-        "api": f"http://{address}/v1/status",
+        "api": f"{'https' if config.tls else 'http'}://{address}/v1/status",
         "peers": _peers(config) or "none: this node starts a cluster of its own",
         "types": ", ".join(types) or "none: give --app MODULE to offer some",
         "join": _join_line(config, apps),
-        "talk": f"pyhorde status --address {address}",
+        "talk": " ".join(["pyhorde status --address", address, *_tls_ca(config)]),
     }
     lines = [f"node {config.name} is up on {address} (cluster {config.cluster})"]
     return "\n".join(lines + [f"  {label:<6} {text}" for label, text in rows.items()])
+
+
+def _tls_ca(config: NodeConfig) -> list[str]:
+    return ["--tls-ca", config.tls.ca] if config.tls is not None else []
 
 
 def _peers(config: NodeConfig) -> str:
@@ -322,4 +338,6 @@ def _join_line(config: NodeConfig, apps: Sequence[str]) -> str:
         parts.append(f"--cluster {config.cluster}")
     if config.secret is not None:
         parts.append("--secret-file FILE")
+    if config.tls is not None:
+        parts.append(f"--tls-cert FILE --tls-key FILE --tls-ca {config.tls.ca}")
     return " ".join(parts + [f"--app {app}" for app in apps])

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any, Protocol, TypeVar
 
+from pyhorde.config import TlsFiles
+
 T = TypeVar("T")
 
 
@@ -135,6 +137,12 @@ class Network(Protocol):
 
         Raises :class:`~pyhorde.errors.DialRefused` when the host answers that nobody listens
         there (evidence), and :class:`~pyhorde.errors.PeerUnreachable` for anything else (none).
+        """
+
+    async def use_tls(self, files: TlsFiles) -> None:
+        """From now on, speak TLS with these certificates, with whoever connects or is dialled.
+
+        Raises :class:`~pyhorde.errors.ConfigError`, and changes nothing, for bad ones.
         """
 
     async def datagrams(self, address: str, received: Callable[[bytes], None]) -> Datagrams | None:

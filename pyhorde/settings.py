@@ -21,16 +21,20 @@ from typing import Any, Final, TypeVar
 
 from pyhorde.config import (
     DEFAULT_ADDRESS,
+    HOW_TO_MAKE_ONE,
     MembershipConfig,
     NodeConfig,
     ReplicationConfig,
     RuntimeConfig,
+    TlsFiles,
+    check_secrets,
     split_address,
 )
 from pyhorde.errors import ConfigError
 
-SECRET_MIN: Final = 16
-"""Bytes that a cluster secret must have at least."""
+MAX_SECRET_FILE: Final = 64 * 1024
+OTHERS: Final = 0o027
+"""Who is not in the group may do nothing with a file of secrets, and the group only read it."""
 
 _TABLES: Final[Mapping[str, type[Any]]] = {
     "membership": MembershipConfig,
@@ -58,6 +62,8 @@ class Settings:
     apps: tuple[str, ...] = ()
     log_format: str = "text"
     log_level: str = "info"
+    secret_files: tuple[Path, ...] = ()
+    """Where the secrets were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> 
         origin = given[error.option].origin if error.option in given else error.option
         raise ConfigError(origin, error.problem, error.hint) from None
     read = {key: given[key].value for key in ("apps", "log_format", "log_level") if key in given}
-    return Settings(config, **read)
+    return Settings(config, secret_files=_secret_files(given), **read)
 
 
 def _config(given: Mapping[str, _Given]) -> NodeConfig:
@@ -89,7 +95,6 @@ def _config(given: Mapping[str, _Given]) -> NodeConfig:
         return given[key].value if key in given else default
 
     bind = value("bind", DEFAULT_ADDRESS)
-    secret = given.get("secret_file")
     return NodeConfig(
         name=value("name") or default_name(bind),
         bind=bind,
@@ -100,7 +105,8 @@ def _config(given: Mapping[str, _Given]) -> NodeConfig:
         labels=value("labels", ()),
         data_dir=_directory(given.get("data_dir")),
         cluster=value("cluster", "horde"),
-        secret=read_secret(secret.folder / secret.value) if secret else None,
+        secrets=read_secrets(_secret_files(given)),
+        tls=_tls(given),
         insecure=value("insecure", default=False),
         membership=_table(_PROFILES[value("profile", "lan")](), "membership", given),
         replication=_table(ReplicationConfig(), "replication", given),
@@ -125,18 +131,62 @@ def default_name(bind: str) -> str:
     return host[: 63 - len(suffix)] + suffix
 
 
-def read_secret(path: Path) -> bytes:
-    """The cluster secret in the file: its bytes without surrounding white space."""
-    mend = f"make one with: openssl rand -hex 32 > {path}"
+def _secret_files(given: Mapping[str, _Given]) -> tuple[Path, ...]:
+    found = given.get("secret_file")
+    return tuple(found.folder / path for path in found.value) if found is not None else ()
+
+
+def read_secrets(paths: Iterable[Path]) -> tuple[bytes, ...]:
+    """The cluster's secrets: the lines of these files but empty ones and those that begin with #.
+
+    Raises ``ConfigError`` for a file that others can read, and for what is no good secret.
+    """
+    found: list[bytes] = []
+    for path in paths:
+        lines = [line.strip() for line in _private_bytes(path).splitlines()]
+        secrets = tuple(line for line in lines if line and not line.startswith(b"#"))
+        if not secrets:
+            raise ConfigError("secret_file", f"{path} has no secret in it", _make_secret(path))
+        try:
+            check_secrets(secrets)
+        except ConfigError as error:
+            raise ConfigError(
+                "secret_file", f"{path}: {error.problem}", _make_secret(path)
+            ) from None
+        found += secrets
+    return tuple(dict.fromkeys(found))
+
+
+def _make_secret(path: Path) -> str:
+    return f"{HOW_TO_MAKE_ONE} > {path} && chmod 600 {path}"
+
+
+def _private_bytes(path: Path) -> bytes:
+    """What is in a file that only this user, and perhaps its group, can read."""
     try:
-        secret = path.read_bytes().strip()
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode if os.name == "posix" else 0
+            data = file.read(MAX_SECRET_FILE + 1)
     except OSError as error:
         problem = f"cannot read {path}: {(error.strerror or str(error)).lower()}"
-        raise ConfigError("secret_file", problem, mend) from None
-    if len(secret) < SECRET_MIN:
-        size = f"has {len(secret)} bytes, a secret needs {SECRET_MIN}" if secret else "is empty"
-        raise ConfigError("secret_file", f"{path} {size}", mend)
-    return secret
+        raise ConfigError("secret_file", problem, _make_secret(path)) from None
+    if mode & OTHERS:
+        problem = f"{path} can be read or written by others (mode {mode & 0o777:03o})"
+        raise ConfigError("secret_file", problem, f"chmod 600 {path}")
+    if len(data) > MAX_SECRET_FILE:
+        raise ConfigError("secret_file", f"{path} is too large", _make_secret(path))
+    return data
+
+
+def _tls(given: Mapping[str, _Given]) -> TlsFiles | None:
+    names = ("tls_cert", "tls_key", "tls_ca")
+    there = [name for name in names if name in given]
+    if not there:
+        return None
+    if len(there) < len(names):
+        missing = ", ".join(_flag(name) for name in names if name not in given)
+        raise ConfigError(there[0], f"{missing} is missing", "the three go together")
+    return TlsFiles(*(str(given[name].folder / given[name].value) for name in names))
 
 
 def _table(preset: T, table: str, given: Mapping[str, _Given]) -> T:
@@ -323,7 +373,17 @@ def _label_table(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(value.items())
 
 
+def _paths(value: Any) -> tuple[str, ...]:
+    """One path, or several texts; several in one variable have white space between them."""
+    return tuple(value.split()) if isinstance(value, str) else tuple(value)
+
+
+def _one_or_more(value: Any) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else _list(value)
+
+
 _TEXT: Final = _Kind(str, _text)
+_PATHS: Final = _Kind(_paths, _one_or_more)
 _LIST: Final = _Kind(_words, _list)
 _URLS: Final = _Kind(_spaced, _list)
 _LABELS: Final = _Kind(_labels, _label_table)
@@ -342,7 +402,10 @@ _OPTIONS: Final[Mapping[str, _Kind]] = {
     "data_dir": _TEXT,
     "cluster": _TEXT,
     "apps": _LIST,
-    "secret_file": _TEXT,
+    "secret_file": _PATHS,
+    "tls_cert": _TEXT,
+    "tls_key": _TEXT,
+    "tls_ca": _TEXT,
     "insecure": _BOOLEAN,
     "config": _TEXT,
     "log_format": _one_of("text", "json"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from pyhorde.cluster.discovery import Surroundings
@@ -58,7 +58,7 @@ class Cluster:
     ) -> None:
         self._config = config
         self._world = world
-        self.keyring = Keyring((config.secret,) if config.secret else ())
+        self.keyring = Keyring(config.secrets)
         """The cluster's secrets; whoever changes them changes them here."""
         self.detector = Membership(me, config.membership, world.rng)
         """Who is there; others only read it."""
@@ -125,6 +125,13 @@ class Cluster:
         """What went wrong in replication, and what was forgotten."""
         return self._replication.statistics
 
+    def use_secrets(self, secrets: Sequence[bytes]) -> None:
+        """From now on these count; links that were made with others are made anew."""
+        if self.keyring.replace(secrets):
+            dropped = self.links.drop_unproven(self.keyring.psks)
+            fields = {"secrets": len(secrets), "links": dropped}
+            self.journal.note("secrets_changed", fields)
+
     def route(self, kind: type[Any], handler: Callable[[str, Any], None]) -> None:
         """Hand messages of this class to ``handler(boot, message)``."""
         self._routes[kind] = handler
@@ -165,7 +172,7 @@ class Cluster:
                 address=self.view.me.address,
                 world=self._world,
                 cluster=config.cluster,
-                secret=config.secret,
+                keyring=self.keyring,
             )
             await self.dialer.discover(config.discovery, around, config.membership.join_timeout)
         self._run(self.detector.start(self._started, packets=packets))

@@ -15,6 +15,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from random import Random
 
+from pyhorde.config import TlsFiles
 from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable
 from pyhorde.seam import Stream
 from pyhorde.testing.conditions import Conditions, Path
@@ -258,6 +259,9 @@ class MachineNetwork:
 
     async def dial(self, address: str, timeout: float) -> Stream:
         return await self._network.dial(self._machine, self._key, address, timeout)
+
+    async def use_tls(self, files: TlsFiles) -> None:
+        raise ConfigError("tls", "a simulated network has no certificates")
 
     async def datagrams(
         self, address: str, received: Callable[[bytes], None]

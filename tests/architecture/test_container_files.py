@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from pyhorde import cli
 from pyhorde.config import RuntimeConfig
-from pyhorde.settings import SECRET_MIN
+from pyhorde.settings import read_secrets
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
@@ -91,8 +91,8 @@ def test_signals_reach_the_command_because_no_shell_stands_before_it():
     assert json.loads(entrypoint) == ["pyhorde"]
     assert json.loads(command) == ["node"]
     assert instructions("STOPSIGNAL") == ["SIGTERM"]
-    for service in SERVICES.values():
-        assert "entrypoint" not in service
+    for name, service in SERVICES.items():
+        assert "entrypoint" not in service or name == "secret"
         assert isinstance(service.get("command", []), list)
 
 
@@ -121,21 +121,33 @@ def test_ready_is_what_the_health_check_asks(name: str):
 @pytest.mark.parametrize("name", list(SERVICES))
 def test_every_variable_is_an_option_of_the_command_it_is_given_to(name: str):
     service = SERVICES[name]
+    if "entrypoint" in service:
+        pytest.skip("it runs no command of pyhorde")
     words = service.get("command") or json.loads(instructions("CMD")[0])
     known = variables(cli.cli.commands[words[0]])
     given = {key for key in service["environment"] if key.startswith("PYHORDE_")}
     assert given <= known, sorted(given - known)
 
 
-def test_the_example_secret_says_so_and_is_long_enough():
-    path = ROOT / compose["secrets"]["cluster_secret"]["file"]
-    secret = path.read_bytes().strip()
-    assert b"example" in secret
-    assert len(secret) >= SECRET_MIN
+def test_the_secret_is_made_at_the_first_start_and_kept(tmp_path: Path):
+    maker = SERVICES["secret"]
+    assert maker["entrypoint"] == ["python", "-c"]
+    (program,) = maker["command"]
+    program = program.replace("/run/pyhorde", str(tmp_path))
+    path = tmp_path / "cluster-secret"
+    for _ in range(2):
+        run(sys.executable, "-c", program)
+        (secret,) = read_secrets([path])
+        assert path.stat().st_mode & 0o777 == 0o600
+    run(sys.executable, "-c", program)
+    assert read_secrets([path]) == (secret,), "it is made once"
     for name in NODES:
-        assert SERVICES[name]["secrets"] == ["cluster_secret"]
+        assert SERVICES[name]["volumes"] == ["secret:/run/pyhorde:ro"]
+        assert SERVICES[name]["depends_on"]["secret"]["condition"].endswith("successfully")
         given = SERVICES[name]["environment"]
-        assert given["PYHORDE_SECRET_FILE"] == "/run/secrets/cluster_secret"
+        assert given["PYHORDE_SECRET_FILE"] == "/run/pyhorde/cluster-secret"
+    assert maker["volumes"] == ["secret:/run/pyhorde"]
+    assert "secret" in compose["volumes"]
 
 
 def test_the_app_of_the_nodes_is_in_the_image():

@@ -182,7 +182,7 @@ def test_the_own_options_of_a_command_stand_where_it_is_described(
     name: str, command: click.Command
 ):
     text = text_of("docs/reference/cli.md")
-    common = {"--address", "--timeout", "--json"}
+    common = {"--address", "--timeout", "--tls-ca", "--json"}
     row = next((line for line in text.splitlines() if line.startswith(f"| `{name}")), None)
     where = row or re.split(r"^##+ ", text.partition(f"### {name}\n")[2], flags=re.MULTILINE)[0]
     assert {option for option in options(command) - common if option not in where} == set()

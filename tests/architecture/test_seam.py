@@ -52,6 +52,7 @@ EVERYTHING = frozenset(BANNED | BANNED_METHODS)
 ALLOWED: dict[str, frozenset[str]] = {
     "pyhorde/cli.py": EVERYTHING,
     "pyhorde/client.py": EVERYTHING,
+    "pyhorde/commands.py": frozenset({"socket"}),  # this machine's name
     "pyhorde/cluster/transport/codec.py": frozenset({"uuid"}),  # the type uuid.UUID travels
     # The machine's resolver, the Kubernetes cluster's own CA, a group on the local network.
     "pyhorde/cluster/discovery/hosts.py": frozenset({"getaddrinfo", "socket"}),
@@ -59,7 +60,9 @@ ALLOWED: dict[str, frozenset[str]] = {
     "pyhorde/cluster/discovery/multicast.py": frozenset({"create_datagram_endpoint", "socket"}),
     "pyhorde/cluster/transport/http.py": EVERYTHING,
     "pyhorde/cluster/real.py": EVERYTHING,
+    "pyhorde/cluster/transport/certificates.py": EVERYTHING,
     "pyhorde/cluster/transport/tcp.py": EVERYTHING,
+    "pyhorde/cluster/transport/tls.py": EVERYTHING,
     "pyhorde/cluster/transport/udp.py": EVERYTHING,
     "pyhorde/cluster/event_loop/watchdog.py": EVERYTHING,
     "pyhorde/demo/**": EVERYTHING,

@@ -133,7 +133,8 @@ async def test_an_app_that_fails_on_import_is_shown_where(machines: Machines, tm
 
 async def test_environment_and_file_say_the_same_as_flags(machines: Machines, tmp_path: Path):
     (a,) = machines.prepare("a")
-    (tmp_path / "secret").write_text("0123456789abcdef")
+    (tmp_path / "secret").write_text("9f1c7a05d3e84b62a0c5718ee2d94f36")
+    (tmp_path / "secret").chmod(0o600)
     (tmp_path / "horde.toml").write_text('cluster = "red"\nsecret_file = "secret"\n')
     await a.boot(PYHORDE_CONFIG=str(tmp_path / "horde.toml"), PYHORDE_CLUSTER="blue")
     await machines.all_see({"a": "alive"}, [a])

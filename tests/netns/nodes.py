@@ -23,7 +23,7 @@ from tests.netns.logs import Logs
 ROOT: Final = Path(__file__).resolve().parents[2]
 APP: Final = "pyhorde.testing.workloads:Ledger"
 BLOCKER: Final = "tests.netns.blocking:Blocker"
-SECRET: Final = "the secret of five hosts"
+SECRET: Final = "9f1c7a05d3e84b62a0c5718ee2d94f36"
 DEADLINE: Final = 60.0
 """Seconds after which whatever is still waited for counts as failed."""
 ASKING: Final = 5.0
@@ -88,6 +88,7 @@ class Horde:
         self.names = hosts.names
         secret = folder / "secret"
         secret.write_text(SECRET, encoding="utf-8")
+        secret.chmod(0o600)
         files = {name: folder / f"{name}.log" for name in self.names}
         self.nodes = {name: Node(name, hosts, files[name], secret) for name in self.names}
         self.logs = Logs(files)

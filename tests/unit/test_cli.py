@@ -75,9 +75,13 @@ class FakeClient:
     asked: ClassVar[list[tuple[Any, ...]]] = []
     answers: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, address: str, timeout: float) -> None:
+    def __init__(self, address: str, timeout: float, *, tls_ca: str | None = None) -> None:
         self.made.append((address, timeout))
         self.timeout = timeout
+        self.tls_ca = tls_ca
+
+    def at(self, address: str) -> FakeClient:
+        return FakeClient(address, self.timeout, tls_ca=self.tls_ca)
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         def answer(*args: Any, **kwargs: Any) -> Any:
@@ -578,7 +582,8 @@ def test_wrong_settings_exit_with_2_and_name_their_place(node: Any) -> None:
 
 
 def test_the_join_line_carries_what_the_next_node_needs() -> None:
-    config = NodeConfig(name="a", bind="10.0.0.1:1", secret=b"x" * 16, cluster="blue")
+    secret = b"9f1c7a05d3e84b62a0c5718ee2d94f36"
+    config = NodeConfig(name="a", bind="10.0.0.1:1", secret=secret, cluster="blue")
     text = output.banner(config, [], Settings(config).apps)
     assert "join   pyhorde node --peers 10.0.0.1:1 --cluster blue --secret-file FILE\n" in text
     assert "none: give --app MODULE" in text

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from pyhorde import settings
-from pyhorde.config import MembershipConfig
+from pyhorde.config import MembershipConfig, TlsFiles
 from pyhorde.errors import ConfigError
 
-SECRET = b"0123456789abcdef"
+SECRET = b"9f1c7a05d3e84b62a0c5718ee2d94f36"
 
 
 def load(file: Path | None = None, /, env: dict[str, str] | None = None, **flags: Any) -> Any:
@@ -181,32 +181,87 @@ def test_insecure_allows_an_open_bind() -> None:
     assert load(bind="10.0.0.1:1", insecure=True).config.insecure
 
 
-def test_the_secret_is_the_files_bytes_without_white_space(tmp_path: Path) -> None:
-    path = tmp_path / "secret"
-    path.write_bytes(b"  " + SECRET + b"\n")
-    read = load(secret_file=str(path))
+GOLDEN = 0x9E3779B97F4A7C15F39CC0605CEDC834
+OTHER = b"77e0d41b9c2f4a63b58e0d17fa6c3920"
+
+
+def put(path: Path, content: bytes, mode: int = 0o600) -> str:
+    path.write_bytes(content)
+    path.chmod(mode)
+    return str(path)
+
+
+def test_the_secrets_are_the_lines_of_the_files_and_the_first_one_is_spoken(tmp_path: Path) -> None:
+    one = put(tmp_path / "one", b"# the new one\n\n  " + SECRET + b" \r\n")
+    two = put(tmp_path / "two", OTHER + b"\n" + SECRET)
+    read = load(secret_file=(one, two))
     assert read.config.secret == SECRET
+    assert read.config.secrets == (SECRET, OTHER)
+    assert read.secret_files == (tmp_path / "one", tmp_path / "two")
     assert SECRET.decode() not in repr(read)
+    variable = load(env={"PYHORDE_SECRET_FILE": f"{two} {one}"})
+    assert variable.config.secrets == (OTHER, SECRET)
 
 
 def test_a_secret_file_named_in_a_file_is_beside_it(write: Any, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_bytes(SECRET)
+    put(tmp_path / "secret", SECRET)
+    put(tmp_path / "old", OTHER)
     assert load(write('secret_file = "secret"')).config.secret == SECRET
+    both = load(write('secret_file = ["secret", "old"]')).config.secrets
+    assert both == (SECRET, OTHER)
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [(None, "cannot read"), (b" \n", "is empty"), (b"short", "has 5 bytes")]
+    ("content", "problem"),
+    [
+        (None, "cannot read"),
+        (b" \n# nothing\n", "has no secret in it"),
+        (b"short", "at least 16 bytes, and this one 5"),
+        (b"x" * 40, "can be guessed"),
+        (SECRET + b"\ncorrect-horse-battery\n", "can be guessed"),
+        (
+            b"\n".join(b"%032x" % (n * 0x9E3779B97F4A7C15F39CC0605CEDC834) for n in range(3, 12)),
+            "8",
+        ),
+        (b"#" * 70_000, "too large"),
+    ],
 )
 def test_a_bad_secret_file_is_refused_with_the_mend(
     tmp_path: Path, content: bytes | None, problem: str
 ) -> None:
     path = tmp_path / "secret"
     if content is not None:
-        path.write_bytes(content)
+        put(path, content)
     error = wrong(env={"PYHORDE_SECRET_FILE": str(path)})
     assert error.option == "PYHORDE_SECRET_FILE"
     assert problem in error.problem
-    assert error.hint.startswith("make one with")
+    assert error.hint == f"make a good one with: openssl rand -hex 32 > {path} && chmod 600 {path}"
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o620, 0o644, 0o777])
+def test_a_secret_file_that_others_can_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
+    path = put(tmp_path / "secret", SECRET, mode)
+    error = wrong(secret_file=(path,))
+    assert "by others" in error.problem and f"{mode:03o}" in error.problem
+    assert error.hint == f"chmod 600 {path}"
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
+def test_a_secret_file_that_its_group_may_read_is_accepted(tmp_path: Path, mode: int) -> None:
+    """So a pod's files belong to a group of its own."""
+    path = put(tmp_path / "secret", SECRET, mode)
+    assert load(secret_file=(path,)).config.secret == SECRET
+
+
+def test_the_three_files_of_tls_go_together(write: Any, tmp_path: Path) -> None:
+    files = load(write('tls_cert = "a"\ntls_key = "b"\ntls_ca = "/c"')).config.tls
+    assert files == TlsFiles(str(tmp_path / "a"), str(tmp_path / "b"), "/c")
+    error = wrong(tls_cert="a", tls_ca="c")
+    assert (error.option, error.problem) == ("--tls-cert", "--tls-key is missing")
+
+
+def test_certificates_are_proof_enough_for_an_open_bind() -> None:
+    assert load(bind="10.0.0.1:1", tls_cert="a", tls_key="b", tls_ca="c").config.secret is None
 
 
 def test_a_file_that_is_missing_or_no_toml_is_refused(write: Any, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import json
 from typing import Any, Final
 
 from pyhorde.cluster.discovery.addresses import MAX_ADDRESSES, check_address
+from pyhorde.cluster.transport.keyring import Keyring
 from pyhorde.errors import ConfigError
 from pyhorde.seam import Rng
 
@@ -28,21 +29,21 @@ SPARE: Final = 1.0
 MAX_BYTES: Final = 1024
 
 
-def proof(secret: bytes | None, cluster: str, address: str, *, asks: bool) -> str:
-    """What only a holder of the secret can say about this announcement; empty without a secret."""
-    if secret is None:
+def proof(key: bytes | None, cluster: str, address: str, *, asks: bool) -> str:
+    """What only a holder of the key can say about this announcement; empty without one."""
+    if key is None:
         return ""
     text = "\0".join(("pyhorde announcement", str(VERSION), cluster, address, str(int(asks))))
-    return hmac.digest(secret, text.encode(), "sha256").hex()
+    return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 class Announcements:
     """The own announcements, and the nodes that were heard."""
 
-    def __init__(self, address: str, cluster: str, secret: bytes | None, rng: Rng) -> None:
+    def __init__(self, address: str, cluster: str, keyring: Keyring, rng: Rng) -> None:
         self._address = address
         self._cluster = cluster
-        self._secret = secret
+        self._keyring = keyring
         self._rng = rng
         self._heard: dict[str, float] = {}
         self._due = 0.0
@@ -81,14 +82,21 @@ class Announcements:
         cluster, address, asks, given = said
         if cluster != self._cluster or address == self._address:
             return False
-        expected = proof(self._secret, cluster, address, asks=asks)
-        if not hmac.compare_digest(given.encode(), expected.encode()):
+        if not self._proves(given, cluster, address, asks=asks):
             self.refused += 1
             return False
         is_new = address not in self._heard
         if not is_new or len(self._heard) < MAX_ADDRESSES:
             self._heard[address] = now
         return self._answer_soon(now) if asks else is_new
+
+    def _proves(self, given: str, cluster: str, address: str, *, asks: bool) -> bool:
+        """Whether somebody who said this knows one of the secrets that count."""
+        expected = [proof(key, cluster, address, asks=asks) for key in self._keys()]
+        return any(hmac.compare_digest(given.encode(), each.encode()) for each in expected)
+
+    def _keys(self) -> tuple[bytes | None, ...]:
+        return self._keyring.announcement_keys or (None,)
 
     def _answer_soon(self, now: float) -> bool:
         soon = max(now, self._last + SPARE) + self._rng.uniform(0.0, ANSWER)
@@ -103,7 +111,7 @@ class Announcements:
             "cluster": self._cluster,
             "address": self._address,
             "asks": asks,
-            "proof": proof(self._secret, self._cluster, self._address, asks=asks),
+            "proof": proof(self._keys()[0], self._cluster, self._address, asks=asks),
         }
         return json.dumps(said, separators=(",", ":")).encode()
 

@@ -34,7 +34,7 @@ class Multicast:
         self._interface = interface
         self._ttl = ttl
         self._world: World = near.world
-        self._near = Announcements(near.address, near.cluster, near.secret, near.world.rng)
+        self._near = Announcements(near.address, near.cluster, near.keyring, near.world.rng)
 
     @classmethod
     def at(cls, location: Location, surroundings: Surroundings) -> Self:

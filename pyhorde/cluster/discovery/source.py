@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pyhorde.cluster.transport.keyring import Keyring
 from pyhorde.seam import World
 
 
@@ -22,8 +23,8 @@ class Surroundings:
     cluster: str = "horde"
     """Nodes of other clusters are not looked for."""
 
-    secret: bytes | None = field(default=None, repr=False)
-    """Shared by the cluster; None where there is none."""
+    keyring: Keyring = field(default_factory=Keyring, repr=False)
+    """The cluster's secrets; empty where there are none."""
 
 
 class Source(Protocol):

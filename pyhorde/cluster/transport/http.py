@@ -16,12 +16,11 @@ import ssl
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from aiohttp import web
 
-from pyhorde.cluster.transport import tcp, udp, upgrade
+from pyhorde.cluster.transport import tcp, tls, udp, upgrade
 from pyhorde.cluster.transport.admission import DESCRIPTORS, MAX_CONNECTIONS, Admission, Kind
 from pyhorde.cluster.transport.framing import (
     MAX_SEALED_BYTES,
@@ -29,7 +28,7 @@ from pyhorde.cluster.transport.framing import (
     PONG,
     Deframer,
 )
-from pyhorde.config import split_address
+from pyhorde.config import TlsFiles, split_address
 from pyhorde.errors import ConfigError, DialRefused, PeerUnreachable, ProtocolError
 from pyhorde.seam import Stream, StreamOwner
 
@@ -412,14 +411,6 @@ class _Caller(asyncio.Protocol):
             self.answer.set_exception(error or ProtocolError("it hung up"))
 
 
-@dataclass(frozen=True, slots=True)
-class TlsContexts:
-    """What speaks TLS with whoever connects, and with whoever is dialled."""
-
-    serving: ssl.SSLContext
-    dialling: ssl.SSLContext
-
-
 class HttpListener:
     """The bound address."""
 
@@ -446,7 +437,7 @@ class HttpNetwork:
         self.clients: set[Door] = set()
         self.on_refused: Callable[[str, str, str], None] = lambda *_: None
         """Told why somebody was refused before a stream began, where it is, and the text."""
-        self._tls: TlsContexts | None = None
+        self._tls: tls.TlsContexts | None = None
         self.kernel_breaks = tcp.kernel_breaks()
         self._accept: Callable[[Stream], None] = lambda stream: stream.close()
         self._runner: web.AppRunner | None = None
@@ -460,12 +451,8 @@ class HttpNetwork:
         """Whether peers have to show one."""
         return self._tls is not None
 
-    async def use_tls(self, contexts: TlsContexts) -> None:
-        """Whoever connects, or is dialled, from now on does so by TLS, with these certificates.
-
-        Connections that are there stay as they are.
-        """
-        self._tls = contexts
+    async def use_tls(self, files: TlsFiles) -> None:
+        self._tls = tls.contexts(files)
         old, self._servers = self._servers, []
         for server in old:
             # The same sockets, so that nobody finds the address closed meanwhile.
@@ -561,13 +548,13 @@ class HttpNetwork:
         """Try each place that the address stands for. It refuses only if each of them does."""
         loop = asyncio.get_running_loop()
         errors: list[OSError] = []
-        tls: dict[str, Any] = {}
+        secure: dict[str, Any] = {}
         if self._tls is not None:
-            tls = {"ssl": self._tls.dialling, "server_hostname": host.partition("%")[0]}
+            secure = {"ssl": self._tls.dialling, "server_hostname": host.partition("%")[0]}
         for place in await _places(host, port):
             try:
                 _, caller = await loop.create_connection(
-                    lambda: _Caller(address), place, port, **tls
+                    lambda: _Caller(address), place, port, **secure
                 )
             except OSError as error:
                 errors.append(error)

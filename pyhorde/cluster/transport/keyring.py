@@ -23,7 +23,8 @@ class Keyring:
         """Raises ``ValueError`` for an empty secret, and for more than ``MAX_SECRETS``."""
         self._secrets = _checked(secrets)
         self._generation = 0
-        self._psks = _psks(self._secrets)
+        self._psks = _keys(self._secrets, b"handshake")
+        self._announcement_keys = _keys(self._secrets, b"announcement")
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
@@ -40,6 +41,11 @@ class Keyring:
         """For each secret the 32 bytes that a handshake shares; empty without a secret."""
         return self._psks
 
+    @property
+    def announcement_keys(self) -> tuple[bytes, ...]:
+        """For each secret the key under which nodes announce themselves; empty without one."""
+        return self._announcement_keys
+
     def replace(self, secrets: Sequence[bytes]) -> bool:
         """From now on these secrets count; whether they are others than before.
 
@@ -49,7 +55,8 @@ class Keyring:
         if checked == self._secrets:
             return False
         self._secrets = checked
-        self._psks = _psks(checked)
+        self._psks = _keys(checked, b"handshake")
+        self._announcement_keys = _keys(checked, b"announcement")
         self._generation += 1
         return True
 
@@ -78,8 +85,8 @@ def _checked(secrets: Sequence[bytes]) -> tuple[bytes, ...]:
     return checked
 
 
-def _psks(secrets: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    return tuple(_derived(secret, b"handshake") for secret in secrets)
+def _keys(secrets: tuple[bytes, ...], label: bytes) -> tuple[bytes, ...]:
+    return tuple(_derived(secret, label) for secret in secrets)
 
 
 def _derived(secret: bytes, label: bytes, *context: bytes) -> bytes:

@@ -92,7 +92,7 @@ class Wire:
     def decode(self, frame: bytes) -> list[Any]:
         """The frame's messages. Raises ``ProtocolError`` if any of it is none."""
         try:
-            if len(frame) <= TINY:  # most are, and most hold one message
+            if 0 < len(frame) <= TINY:  # most are, and most hold one message
                 try:
                     return [self._message(unpackb(frame, strict_map_key=False))]
                 except msgpack.ExtraData:

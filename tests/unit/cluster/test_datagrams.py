@@ -17,7 +17,7 @@ from pyhorde.cluster.transport.sealing import MAX_PACKET, Sealer
 from pyhorde.cluster.transport.wire import Wire
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
-SECRET = b"a secret of the cluster"
+SECRET = b"9f1c7a05d3e84b62a0c5718ee2d94f36"
 PING = Ping(1, B, 0, [0, 0, 0], [])
 
 

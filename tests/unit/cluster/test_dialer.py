@@ -147,7 +147,7 @@ class Source:
 async def discovering(patience: float = 5.0) -> tuple[Around, Source]:
     around, source = Around(), Source()
     world: Any = around.world
-    surroundings = Surroundings(address=ME.address, world=world, cluster="c", secret=None)
+    surroundings = Surroundings(address=ME.address, world=world, cluster="c")
     await around.dialer.discover([source], surroundings, patience)
     return around, source
 
@@ -194,7 +194,7 @@ async def test_joining_waits_for_discovery_only_so_long():
 async def test_without_any_source_nothing_is_waited_for():
     around = Around()
     world: Any = around.world
-    surroundings = Surroundings(address=ME.address, world=world, cluster="c", secret=None)
+    surroundings = Surroundings(address=ME.address, world=world, cluster="c")
     await around.dialer.discover([], surroundings, 60.0)
     assert around.situation.tried and not around.situation.missing
     await around.dialer.aclose()

@@ -11,7 +11,7 @@ from pyhorde.cluster.transport.sealing import MAX_PACKET, WINDOW, Sealer, Window
 from pyhorde.errors import ProtocolError
 
 A, B, C = "a" * 32, "b" * 32, "c" * 32
-SECRET = b"a secret of the cluster"
+SECRET = b"9f1c7a05d3e84b62a0c5718ee2d94f36"
 OVERHEAD = 42
 """Bytes of a packet that are no payload."""
 

@@ -16,6 +16,7 @@ from pyhorde.cluster.replication.messages import REPLICATION_MESSAGES
 from pyhorde.cluster.transport.handshake import HANDSHAKE, Confirm, Hello, Refusal, Welcome
 from pyhorde.cluster.transport.wire import (
     MAX_FRAME_BYTES,
+    MAX_GOOD,
     MAX_GREETING_BYTES,
     MAX_GREETING_DEPTH,
     MAX_GREETING_VALUES,
@@ -138,11 +139,17 @@ def test_what_is_no_frame_is_a_protocol_error(frame: bytes):
         list(PEER.decode(frame))
 
 
-def test_what_came_before_the_error_was_delivered():
-    messages = PEER.decode(PING + msgpack.packb([999]))
-    assert next(messages) == Ping(1, "x", 0, [0, 0, 0], [])
-    with pytest.raises(ProtocolError):
-        next(messages)
+def test_a_frame_counts_as_a_whole_or_not_at_all():
+    with pytest.raises(ProtocolError, match="unknown message"):
+        PEER.decode(PING + msgpack.packb([999]))
+
+
+def test_so_many_combinations_of_types_are_remembered_and_no_more():
+    wire = Wire((Open,))
+    for number in range(2 * MAX_GOOD):
+        values = [1, "a", b"b", None, 1.5, True, [], {}]
+        wire.decode(msgpack.packb([Open.tag, values[number % len(values)]]))
+    assert 1 < len(wire._shapes[Open.tag].good) <= MAX_GOOD
 
 
 @pytest.mark.parametrize("value", [True, 1.0, None, "1"])
@@ -326,8 +333,8 @@ def test_a_greeting_is_one_message():
         (b"x" * (MAX_GREETING_BYTES - 5), b"x" * (MAX_GREETING_BYTES - 4), "size"),
         (nested(MAX_GREETING_DEPTH - 1), nested(MAX_GREETING_DEPTH), "deeply"),
         ([1] * (MAX_GREETING_VALUES - 2), [1] * (MAX_GREETING_VALUES - 1), "many values"),
-        ({str(n): 1 for n in range(255)}, {str(n): 1 for n in range(256)}, "many values"),
-        ([[[1] * 25] * 18], [[[1] * 25] * 20], "many values"),
+        ({str(n): 1 for n in range(1023)}, {str(n): 1 for n in range(1024)}, "many values"),
+        ([[[1] * 25] * 76], [[[1] * 25] * 80], "many values"),
     ],
     ids="size depth list map lists".split(),
 )

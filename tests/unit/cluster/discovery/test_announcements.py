@@ -18,14 +18,16 @@ from pyhorde.cluster.discovery.announcements import (
     SPARE,
     Announcements,
 )
+from pyhorde.cluster.transport.keyring import Keyring
 
-SECRET = b"0123456789abcdef"
+OTHER = b"77e0d41b9c2f4a63b58e0d17fa6c3920"
+SECRET = b"9f1c7a05d3e84b62a0c5718ee2d94f36"
 
 
 def node(
     address: str = "10.0.0.1:7411", cluster: str = "horde", secret: bytes | None = None
 ) -> Announcements:
-    return Announcements(address, cluster, secret, Random(address))
+    return Announcements(address, cluster, Keyring((secret,) if secret else ()), Random(address))
 
 
 def spoilt(packet: bytes, **changes: Any) -> bytes:
@@ -50,7 +52,8 @@ def test_the_own_announcement_and_those_of_other_clusters_are_not_heard():
 
 
 @pytest.mark.parametrize(
-    ("mine", "theirs"), [(SECRET, None), (None, SECRET), (SECRET, b"another secret!!")]
+    ("mine", "theirs"),
+    [(SECRET, None), (None, SECRET), (SECRET, OTHER)],
 )
 def test_without_the_same_secret_nobody_is_believed(mine: bytes | None, theirs: bytes | None):
     a, b = node(secret=mine), node("10.0.0.2:7411", secret=theirs)
