@@ -82,8 +82,9 @@ def _is_issuer(authority: x509.Certificate, certificate: x509.Certificate) -> bo
 
 
 def _certificates(option: str, path: str) -> list[x509.Certificate]:
+    data = _bytes(option, path)
     try:
-        found = x509.load_pem_x509_certificates(_bytes(option, path))
+        found = x509.load_pem_x509_certificates(data)
     except ValueError:
         raise ConfigError(option, f"{path} holds no certificate in PEM form") from None
     return found
