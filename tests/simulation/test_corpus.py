@@ -9,7 +9,7 @@ from pyhorde.testing.safeguards import SAFEGUARDS
 from tests.simulation.corpus import PACE, Pinned, pinned
 
 PINNED = pinned()
-TRIES = 15
+TRIES = 20
 
 
 def ids(entry: Pinned) -> str:

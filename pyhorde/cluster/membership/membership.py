@@ -33,7 +33,7 @@ from pyhorde.cluster.membership.messages import Ack, Gossip, Nack, Ping, PingReq
 from pyhorde.cluster.membership.outbox import Outbox
 from pyhorde.cluster.membership.probing import Probe, Prober
 from pyhorde.cluster.membership.roster import Roster, read_row
-from pyhorde.cluster.membership.suspicion import Suspicion, Suspicions, bounds
+from pyhorde.cluster.membership.suspicion import Company, Suspicion, Suspicions, bounds
 from pyhorde.config import MembershipConfig
 from pyhorde.seam import Rng
 
@@ -84,7 +84,7 @@ class Membership:
         deadline = self._prober.next_deadline()
         if not self._judges:
             return deadline
-        return min(deadline, self._beat + BEAT, *self._suspicions.deadlines(self.roster.size))
+        return min(deadline, self._beat + BEAT, *self._suspicions.deadlines(Company.of(self.view)))
 
     def vitals(self, boot: str) -> Vitals | None:
         """What this boot last said of itself in passing; None when it has not."""
@@ -253,9 +253,12 @@ class Membership:
             if not overdue.streamed:
                 self._outbox.ask_again(overdue.boot, overdue.seq)
             overdue.asked = self._outbox.ask_others(overdue.boot, overdue.seq)
-        failed = self._prober.failed(now)
+        failed = self._prober.failed(now, self._signs.heard)
         if failed is not None:
             self._probe_failed(failed, now)
+        for boot in self._prober.swept(now, self._signs.heard):
+            self.statistics.failed_probes += 1
+            self._doubt(boot, now)
         probe = self._prober.begin(self.view, now)
         if probe is not None:
             self.statistics.probes += 1
@@ -277,6 +280,26 @@ class Membership:
         suspicion = self._suspicions.get(probe.boot)
         if suspicion is not None:
             suspicion.asked = min(suspicion.asked, probe.overdue)
+        if not alone:
+            self._sweep(probe, now)
+
+    def _sweep(self, failed: Probe, now: float) -> None:
+        """One has not answered: ask everybody at once who has been silent for as long.
+
+        A cut, or a rack without power, takes several; asked in turn, they would be found in turn.
+        """
+        heard = self._signs.heard
+        alive = [m.boot for m in self.view.others if m.status is Status.ALIVE]
+        silent = [boot for boot in alive if heard.get(boot, -math.inf) < failed.began]
+        for boot in self._prober.sweep(silent, now):
+            self.statistics.probes += 1
+            self._outbox.ping(boot, self._prober.number())
+
+    def _doubt(self, boot: str, now: float) -> None:
+        """This boot did not answer when everybody silent was asked."""
+        member = self.view.by_boot.get(boot)
+        if member is not None and member.status is Status.ALIVE:
+            self._suspect(Update(member.at(Status.SUSPECT), self.me.name), now, tell=True)
 
     def _relay(self, asker: str, request: PingRequest, now: float) -> None:
         if request.target in self._outbox.links:
@@ -331,18 +354,18 @@ class Membership:
             self._bury(suspicion, now, f"re-dial refused{confirmed}")
 
     def _tick_suspicion(self, suspicion: Suspicion, now: float) -> None:
-        size = self.roster.size
+        company = Company.of(self.view)
         if now >= suspicion.next_probe:
             suspicion.next_probe = now + self.config.probe_timeout
             self._outbox.ping(suspicion.boot, self._prober.number())
-        if self.health.fit and suspicion.may_confirm(self.me.name, size, self.config, now):
+        if self.health.fit and suspicion.may_confirm(self.me.name, company, self.config, now):
             # Silence alone: who says stalled has seen for itself that the machine lives.
             suspect = self.view.by_boot[suspicion.boot].at(Status.SUSPECT)
             self._suspect(Update(suspect, self.me.name), now, tell=True)
         if suspicion.stalled:
             suspicion.vouched = any(map(self._is_there, suspicion.vouchers))
-            suspicion.look_again(now, size, self.config)
-        if now < suspicion.deadline(size, self.config):
+            suspicion.look_again(now, company, self.config)
+        if now < suspicion.deadline(company, self.config):
             return
         if suspicion.last_check_until is None:
             suspicion.last_check_until = now + self.config.probe_timeout

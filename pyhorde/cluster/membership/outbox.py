@@ -29,6 +29,8 @@ FANOUT: Final = 30
 """So many are told at once what this node has found out."""
 PASS_ON: Final = 3
 """So many are told what this node has heard, in a cluster larger than ``FANOUT``."""
+TOLD: Final = 50
+"""So much news of one moment shares a message."""
 RUMOURS: Final = 30
 """More news than this in one message is no rumour but a table, and is not passed on."""
 
@@ -50,6 +52,8 @@ class Outbox:
         self._rng = rng
         self._news = Dissemination(config.retransmit_mult)
         self._rumours: dict[str, Any] = {}
+        self._told: list[Any] = []
+        """What was found out during this event: it leaves as one message."""
         self._effects: list[Effect] = []
 
     def put(self, effect: Effect) -> None:
@@ -58,6 +62,11 @@ class Outbox:
 
     def drain(self) -> list[Effect]:
         """All effects since the last time, in order."""
+        while self._told:
+            told, self._told = self._told[:TOLD], self._told[TOLD:]
+            gossip = Gossip(told)
+            for boot in self._some(self.links, FANOUT):
+                self._send(boot, gossip)
         if self._rumours:
             self._pass_on_rumours()
         effects, self._effects = self._effects, []
@@ -72,9 +81,7 @@ class Outbox:
         if ride:
             self._news.add(update.member.name, raw)
         if tell:
-            gossip = Gossip([raw])
-            for boot in self._some(self.links, FANOUT):
-                self._send(boot, gossip)
+            self._told.append(raw)
         elif len(self.links) > FANOUT:
             self._rumours[update.member.name] = raw
 

@@ -18,6 +18,7 @@ Suspects are left out: they are pinged until it is decided. Source: Das, Gupta, 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,6 +31,8 @@ SWAPS: Final = 0.5
 """How likely neighbours change places between two rounds."""
 MAX_RELAYS: Final = 10_000
 """So many probes for others may be under way; more are not made."""
+SWEEP_MOST: Final = 64
+"""So many are asked at once when one has not answered; in a larger cluster, others by others."""
 INDIRECT_SHARE: Final = 0.9
 """Part of the interval after ``probe_timeout`` in which the others may answer."""
 NACK_SHARE: Final = 0.8
@@ -77,6 +80,8 @@ class Prober:
         self._round: list[str] = []
         self._next = math.inf
         self._relays: dict[int, Relay] = {}
+        self._sweep: dict[str, tuple[float, float]] = {}
+        """Who has been asked beside the turn: since when, and until when it may answer."""
 
     def start(self, now: float) -> None:
         """Begin, at a random moment of the first interval."""
@@ -88,6 +93,8 @@ class Prober:
             deadline = self._next
         else:
             deadline = self._probe.overdue if self._probe.ends is None else self._probe.ends
+        if self._sweep:
+            deadline = min(deadline, *(until for _, until in self._sweep.values()))
         if not self._relays:
             return deadline
         return min(deadline, *(relay.nack_at for relay in self._relays.values()))
@@ -95,7 +102,7 @@ class Prober:
     @property
     def is_probing(self) -> bool:
         """Whether a probe runs that is not answered yet."""
-        return self._probe is not None
+        return self._probe is not None or bool(self._sweep)
 
     def number(self) -> int:
         """A number for a ping that no other ping of this node has."""
@@ -121,15 +128,38 @@ class Prober:
         probe.ends = now + self._patience()
         return probe
 
-    def failed(self, now: float) -> Probe | None:
-        """The probe that was not answered, neither to this node nor to others."""
+    def failed(self, now: float, heard: Mapping[str, float]) -> Probe | None:
+        """The probe that was not answered, neither to this node nor to others.
+
+        ``heard``: when each boot was heard last. Of those who were asked and did not even say that
+        they have no answer, only the ones that were heard meanwhile speak against this node itself;
+        the others may have gone as the one that was probed.
+        """
         probe = self._probe
         if probe is None or probe.ends is None or now < probe.ends:
             return None
         self._probe = None
-        self._health.worse(len(probe.asked - probe.nacks) if probe.asked else 1)
-        self._order.extend(sorted(probe.asked - probe.nacks))
+        mute = probe.asked - probe.nacks
+        there = [boot for boot in mute if heard.get(boot, -math.inf) >= probe.overdue]
+        self._health.worse(max(len(there), 0 if probe.nacks else 1))
+        self._order.extend(sorted(mute))
         return probe
+
+    def sweep(self, boots: list[str], now: float) -> list[str]:
+        """Ask these at once, or as many as are asked at a time; who is asked. Once each."""
+        fresh = [boot for boot in boots if boot not in self._sweep]
+        room = max(0, SWEEP_MOST - len(self._sweep))
+        chosen = self._rng.sample(fresh, room) if len(fresh) > room else fresh
+        until = now + self._config.probe_timeout * self._health.factor
+        self._sweep.update((boot, (now, until)) for boot in chosen)
+        return chosen
+
+    def swept(self, now: float, heard: Mapping[str, float]) -> list[str]:
+        """Those that were asked so, had their time, and have not been heard since."""
+        over = {boot: began for boot, (began, until) in self._sweep.items() if until <= now}
+        for boot in over:
+            del self._sweep[boot]
+        return [boot for boot, began in over.items() if heard.get(boot, -math.inf) < began]
 
     def answered(self, boot: str, now: float) -> float | None:
         """This boot gave a sign of life; the seconds since the probe that this answers."""
@@ -178,6 +208,9 @@ class Prober:
     def credit(self, seconds: float) -> None:
         """This node stood still for so long: nobody is to blame for that time."""
         self._next += seconds
+        self._sweep = {
+            boot: (began + seconds, until + seconds) for boot, (began, until) in self._sweep.items()
+        }
         for relay in self._relays.values():
             relay.nack_at += seconds
             relay.until += seconds

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from pyhorde.cluster.member import Member
+from pyhorde.cluster.member import DOUBTED, Member, View
 from pyhorde.config import MembershipConfig
 from pyhorde.seam import Rng
 
@@ -37,9 +37,28 @@ def bounds(size: int, config: MembershipConfig) -> tuple[float, float]:
     return shortest, shortest * config.suspicion_max_mult
 
 
-def confirmations_wanted(size: int, config: MembershipConfig) -> int:
-    """How many others must agree before the suspicion is at its shortest."""
-    return max(0, min(config.indirect_probes - 1, size - 2))
+@dataclass(frozen=True, slots=True)
+class Company:
+    """Who is there to agree with this node."""
+
+    size: int
+    """Present members, this node and the suspects included."""
+    sound: int
+    """Those of them that are in no doubt, this node included."""
+
+    @staticmethod
+    def of(view: View) -> Company:
+        """The members as they are now."""
+        return Company(len(view.present), sum(m.status not in DOUBTED for m in view.present))
+
+
+def confirmations_wanted(company: Company, config: MembershipConfig) -> int:
+    """How many others must agree before the suspicion is at its shortest.
+
+    Nobody waits for suspects to agree; but where there were others, one of them has to.
+    """
+    able = max(company.sound - 1, min(1, company.size - 2))
+    return max(0, min(config.indirect_probes - 1, able))
 
 
 def timeout(confirmed: int, wanted: int, shortest: float, longest: float) -> float:
@@ -81,21 +100,21 @@ class Suspicion:
         """How many have said the same as the first accuser."""
         return max(0, len(self.accusers) - 1)
 
-    def deadline(self, size: int, config: MembershipConfig) -> float:
+    def deadline(self, company: Company, config: MembershipConfig) -> float:
         """When to run the last check, or, if that runs already, to give the verdict."""
         if self.last_check_until is not None:
             return self.last_check_until
-        return self._end(size, config)
+        return self._end(company, config)
 
-    def look_again(self, now: float, size: int, config: MembershipConfig) -> None:
+    def look_again(self, now: float, company: Company, config: MembershipConfig) -> None:
         """No verdict yet, when its machine was heard after all while the last check ran."""
-        if self.last_check_until is not None and self._end(size, config) > now:
+        if self.last_check_until is not None and self._end(company, config) > now:
             self.last_check_until = None
 
-    def _end(self, size: int, config: MembershipConfig) -> float:
-        wanted = confirmations_wanted(size, config)
+    def _end(self, company: Company, config: MembershipConfig) -> float:
+        wanted = confirmations_wanted(company, config)
         confirmed = min(wanted, self.confirmed)
-        end = self.started + timeout(confirmed, wanted, *bounds(size, config))
+        end = self.started + timeout(confirmed, wanted, *bounds(company.size, config))
         if not self.stalled:
             return end
         limit = self.last_sign + config.stall_limit - config.probe_timeout
@@ -105,9 +124,11 @@ class Suspicion:
             limit = end
         return max(end, limit)
 
-    def may_confirm(self, name: str, size: int, config: MembershipConfig, now: float) -> bool:
+    def may_confirm(
+        self, name: str, company: Company, config: MembershipConfig, now: float
+    ) -> bool:
         """Whether the member of this name should confirm now."""
-        lacking = self.confirmed < confirmations_wanted(size, config)
+        lacking = self.confirmed < confirmations_wanted(company, config)
         return lacking and now >= self.confirm_at and name not in self.accusers
 
     def knows(self, accuser: str, *, evidence: bool) -> bool:
@@ -185,10 +206,10 @@ class Suspicions:
         for suspicion in self._by_boot.values():
             suspicion.shift(seconds)
 
-    def deadlines(self, size: int) -> Iterator[float]:
+    def deadlines(self, company: Company) -> Iterator[float]:
         """When each suspicion wants attention."""
         for suspicion in self._by_boot.values():
-            yield min(suspicion.next_probe, suspicion.deadline(size, self._config))
+            yield min(suspicion.next_probe, suspicion.deadline(company, self._config))
 
     def proven(self, me: str, others: Iterable[Member]) -> list[Suspicion]:
         """Those that ``me`` holds evidence for and one other too, or nobody else is there."""

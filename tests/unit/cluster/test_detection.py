@@ -114,6 +114,7 @@ def test_a_living_suspect_refutes_with_a_raised_incarnation():
     accuse(pump, "a", "b")
     assert pump.status("a", "b") is SUSPECT
     pump.run_until(pump.agreed, 1.0)
+    pump.run(0.1)  # who had not heard of the suspicion hears that it is over
     assert {pump.record(observer, "b").incarnation for observer in "abc"} == {1}
     pump.run(30.0)
     assert not pump.seen("b", DEAD)

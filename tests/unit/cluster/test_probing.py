@@ -9,7 +9,7 @@ import pytest
 from pyhorde.cluster.member import Member, Status, View
 from pyhorde.cluster.membership import probing
 from pyhorde.cluster.membership.health import Health
-from pyhorde.cluster.membership.probing import Prober
+from pyhorde.cluster.membership.probing import SWEEP_MOST, Prober
 from pyhorde.config import MembershipConfig
 
 LAN = MembershipConfig()
@@ -85,7 +85,7 @@ def test_with_nobody_to_probe_the_turn_passes():
     assert prober.begin(view(), 101.0) is None
     assert prober.next_deadline() == 102.0
     assert prober.overdue(200.0) is None
-    assert prober.failed(200.0) is None
+    assert prober.failed(200.0, {}) is None
 
 
 def test_an_unanswered_ping_goes_through_others_and_then_fails():
@@ -94,21 +94,21 @@ def test_an_unanswered_ping_goes_through_others_and_then_fails():
     assert probe is not None
     assert prober.next_deadline() == 101.5
     assert prober.overdue(101.4) is None
-    assert prober.failed(101.4) is None
+    assert prober.failed(101.4, {}) is None
     assert prober.overdue(101.5) is probe
     assert prober.overdue(101.6) is None
     assert prober.next_deadline() == pytest.approx(101.95)
-    assert prober.failed(101.9) is None
-    assert prober.failed(101.96).boot == "a"
-    assert prober.failed(103.0) is None
+    assert prober.failed(101.9, {}) is None
+    assert prober.failed(101.96, {}).boot == "a"
+    assert prober.failed(103.0, {}) is None
 
 
 def test_others_get_their_time_even_when_they_are_asked_late():
     prober = started()
     prober.begin(view("a"), 101.0)
     prober.overdue(104.0)
-    assert prober.failed(104.0) is None
-    assert prober.failed(104.46).boot == "a"
+    assert prober.failed(104.0, {}) is None
+    assert prober.failed(104.46, {}).boot == "a"
 
 
 def test_only_the_probed_member_answers_the_probe():
@@ -117,7 +117,7 @@ def test_only_the_probed_member_answers_the_probe():
     prober.answered("b", 100.0)
     assert prober.overdue(101.5) is not None
     prober.answered("a", 100.0)
-    assert prober.failed(103.0) is None
+    assert prober.failed(103.0, {}) is None
 
 
 def test_credit_moves_the_whole_probe():
@@ -127,8 +127,8 @@ def test_credit_moves_the_whole_probe():
     assert prober.overdue(109.4) is None
     assert prober.overdue(109.5) is not None
     prober.credit(8.0)
-    assert prober.failed(117.9) is None
-    assert prober.failed(118.0).boot == "a"
+    assert prober.failed(117.9, {}) is None
+    assert prober.failed(118.0, {}).boot == "a"
     prober.credit(8.0)
     assert prober.next_deadline() == pytest.approx(126.0)
 
@@ -189,3 +189,54 @@ def test_nobody_waits_for_much_longer_than_a_round(seed: int):
         assert max(gaps) <= len(names) + 1
     rounds = {tuple(turns[i : i + len(names)]) for i in range(0, len(turns), len(names))}
     assert len(rounds) > 20
+
+
+# ---- several at once -----------------------------------------------------------------------------
+
+
+def test_those_who_are_silent_are_asked_at_once_and_once_each():
+    health = Health()
+    prober = Prober(LAN, random.Random(0), health)
+    assert prober.sweep(["a", "b"], 100.0) == ["a", "b"]
+    assert prober.sweep(["b", "c"], 100.2) == ["c"]
+    assert prober.is_probing and prober.next_deadline() == 100.5
+    assert prober.swept(100.4, {}) == []
+    assert prober.swept(100.5, {"a": 100.3}) == ["b"], "who was heard since is there"
+    assert prober.swept(100.7, {"c": 99.0}) == ["c"]
+    assert not prober.is_probing and health.score == 0
+
+
+def test_so_many_are_asked_at_once_and_no_more():
+    prober = Prober(LAN, random.Random(0), Health())
+    asked = prober.sweep([f"m{number}" for number in range(1000)], 100.0)
+    assert len(set(asked)) == SWEEP_MOST
+    assert prober.sweep(["another"], 100.1) == []
+    assert len(prober.swept(101.0, {})) == SWEEP_MOST
+    assert prober.sweep(["another"], 101.0) == ["another"]
+
+
+def test_who_stood_still_gives_those_it_asked_their_time():
+    prober = Prober(LAN, random.Random(0), Health())
+    prober.sweep(["a"], 100.0)
+    prober.credit(5.0)
+    assert prober.swept(105.4, {}) == []
+    assert prober.swept(105.5, {"a": 104.0}) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("nacks", "heard", "points"),
+    [("xyz", "", 0), ("x", "yz", 2), ("x", "", 0), ("", "", 1), ("", "xyz", 3), ("", "y", 1)],
+)
+def test_only_those_who_are_there_speak_against_this_node(nacks: str, heard: str, points: int):
+    health = Health()
+    prober = Prober(LAN, random.Random(0), health)
+    prober.start(100.0)
+    probe = prober.begin(view("a"), 101.0)
+    assert probe is not None
+    overdue = prober.overdue(102.0)
+    assert overdue is probe
+    probe.asked = frozenset("xyz")
+    for helper in nacks:
+        prober.nacked(helper, probe.seq)
+    assert prober.failed(105.0, dict.fromkeys(heard, 102.5)) is probe
+    assert health.score == points

@@ -11,12 +11,13 @@ from pyhorde.cluster.member import Status
 from pyhorde.cluster.membership.effects import Changed
 from pyhorde.cluster.membership.membership import Membership
 from pyhorde.cluster.membership.messages import Gossip, PingRequest, Table, Update
-from pyhorde.cluster.membership.suspicion import HOST_FRESH, UNHEARD, Suspicion, bounds
+from pyhorde.cluster.membership.suspicion import HOST_FRESH, UNHEARD, Company, Suspicion, bounds
 from tests.unit.cluster.crowd import LAN, NOW, crowd, member, run_to, sends, updates
 from tests.unit.cluster.pump import Pump, mesh
 
 ALIVE, SUSPECT, STALLED, DEAD, LEFT = Status
 SEEDS = range(5)
+FIVE = Company(5, 4)
 
 
 def blocked(names: str, seconds: float, *, seen_by: str | None = None, seed: int = 0) -> Pump:
@@ -207,7 +208,7 @@ def test_only_a_voucher_that_is_alive_counts(status: Status):
     core.received("boot-m001", Gossip([Update(member("m003", status=status)).to_wire()]), NOW + 0.1)
     core.tick(NOW + 0.2)
     assert not suspicion.vouched
-    assert suspicion.deadline(5, LAN) == NOW + bounds(5, LAN)[0]
+    assert suspicion.deadline(FIVE, LAN) == NOW + bounds(5, LAN)[0]
 
 
 def vouches(core: Membership, voucher: str, *, at: float = NOW, name: str = "m000") -> list:
@@ -222,7 +223,7 @@ def test_hearsay_and_the_word_of_strangers_or_in_the_own_name_win_no_time(vouche
     vouches(core, voucher)
     core.tick(NOW + 0.1)
     assert core.view.by_name["m000"].status is STALLED
-    assert suspicion.deadline(5, LAN) == NOW + bounds(5, LAN)[0]
+    assert suspicion.deadline(FIVE, LAN) == NOW + bounds(5, LAN)[0]
 
 
 def test_who_says_in_a_table_that_somebody_is_stalled_vouches_but_accuses_nobody():
@@ -262,11 +263,11 @@ def test_the_own_eyes_beat_the_word_of_others():
     suspicion = accused(core, "m000", "m001", "m002", "m003")
     vouches(core, "m003")
     core.tick(NOW + 0.1)
-    assert suspicion.deadline(5, LAN) == NOW + LAN.stall_limit - LAN.probe_timeout
+    assert suspicion.deadline(FIVE, LAN) == NOW + LAN.stall_limit - LAN.probe_timeout
     core.host_lives("boot-m000", 0.1, NOW + 0.2)
-    assert suspicion.deadline(5, LAN) == NOW + bounds(5, LAN)[0]
+    assert suspicion.deadline(FIVE, LAN) == NOW + bounds(5, LAN)[0]
     core.host_lives("boot-m000", 0.1, NOW + 8.1)
-    assert suspicion.deadline(5, LAN) == NOW + 8.0 + HOST_FRESH
+    assert suspicion.deadline(FIVE, LAN) == NOW + 8.0 + HOST_FRESH
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -374,7 +375,7 @@ def test_when_somebody_stalls_during_the_last_check_that_check_does_not_decide()
     suspicion.last_check_until = NOW + 4.5
     core.host_lives("boot-m000", 0.1, NOW + 4.2)
     assert suspicion.last_check_until is None
-    assert suspicion.deadline(5, LAN) == pytest.approx(NOW + 4.1 + HOST_FRESH)
+    assert suspicion.deadline(FIVE, LAN) == pytest.approx(NOW + 4.1 + HOST_FRESH)
 
 
 # ---- this node's own pauses ---------------------------------------------------------------------
@@ -434,6 +435,6 @@ def test_a_pause_while_a_member_is_watched_costs_that_member_nothing():
     suspicion = accused(core, "m000", "m001", "m002", "m003")
     run_to(core, NOW + 1.0)
     core.host_lives("boot-m000", 0.1, NOW + 1.0)
-    before = suspicion.deadline(5, LAN)
+    before = suspicion.deadline(FIVE, LAN)
     core.tick(core.next_deadline() + 10.0)
-    assert suspicion.deadline(5, LAN) == pytest.approx(before + 10.0, abs=0.3)
+    assert suspicion.deadline(FIVE, LAN) == pytest.approx(before + 10.0, abs=0.3)

@@ -6,6 +6,7 @@ import pytest
 
 from pyhorde.cluster.member import Member
 from pyhorde.cluster.membership.suspicion import (
+    Company,
     Suspicion,
     Suspicions,
     bounds,
@@ -15,6 +16,11 @@ from pyhorde.cluster.membership.suspicion import (
 from pyhorde.config import MembershipConfig
 
 LAN = MembershipConfig()
+
+
+def among(size: int) -> Company:
+    """One of so many is suspected."""
+    return Company(size, size - 1)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +38,17 @@ def test_bounds_follow_the_settings():
 
 @pytest.mark.parametrize(("size", "wanted"), [(1, 0), (2, 0), (3, 1), (4, 2), (5, 2), (1000, 2)])
 def test_confirmations_are_wanted_as_soon_as_anybody_can_give_one(size: int, wanted: int):
-    assert confirmations_wanted(size, LAN) == wanted
+    assert confirmations_wanted(among(size), LAN) == wanted
+
+
+@pytest.mark.parametrize(
+    ("size", "sound", "wanted"),
+    [(6, 2, 1), (6, 3, 2), (40, 20, 2), (6, 1, 1), (3, 1, 1), (2, 1, 0)],
+)
+def test_nobody_waits_for_suspects_to_agree_but_for_one_if_there_were_others(
+    size: int, sound: int, wanted: int
+):
+    assert confirmations_wanted(Company(size, sound), LAN) == wanted
 
 
 @pytest.mark.parametrize(
@@ -67,11 +83,11 @@ def suspicion(*accusers: str, **changes) -> Suspicion:
 def test_the_deadline_counts_those_who_agree_with_the_first_accuser(
     size: int, accusers: str, deadline: float
 ):
-    assert suspicion(*accusers).deadline(size, LAN) == pytest.approx(deadline)
+    assert suspicion(*accusers).deadline(among(size), LAN) == pytest.approx(deadline)
 
 
 def test_once_the_last_check_runs_it_alone_decides():
-    assert suspicion("a", last_check_until=117.0).deadline(3, LAN) == 117.0
+    assert suspicion("a", last_check_until=117.0).deadline(among(3), LAN) == 117.0
 
 
 def test_hearsay_is_no_accusation():
@@ -106,7 +122,7 @@ def test_who_gets_no_answer_confirms_while_confirmations_are_wanted(
     accusers: str, size: int, now: float, confirms: bool
 ):
     names = ["me"] if accusers == "me" else list(accusers)
-    assert suspicion(*names).may_confirm("me", size, LAN, now) is confirms
+    assert suspicion(*names).may_confirm("me", among(size), LAN, now) is confirms
 
 
 def test_credit_moves_every_deadline_of_every_suspicion():
@@ -126,7 +142,7 @@ def test_a_suspicion_is_opened_once_and_asks_at_once():
     first = suspicions.open("x", 100.0)
     assert suspicions.open("x", 105.0) is first
     assert suspicions.get("x") is first
-    assert list(suspicions.deadlines(3)) == [100.0]
+    assert list(suspicions.deadlines(among(3))) == [100.0]
     assert 101.0 <= first.confirm_at <= 102.0
     suspicions.drop("x")
     suspicions.drop("x")
