@@ -14,7 +14,7 @@
     │  ├─ NodeDraining, NodeClosed, NotReady, NoQuorum
     │  └─ NotReplicated            the write did not reach the nodes it had to reach in time
     ├─ RegistryError
-    │  ├─ NameTaken, NameNotFound, InvalidName, NotOwner
+    │  ├─ NameTaken, NameNotFound, InvalidName, NotOwner, WriteRefused
     └─ ProcessError
        ├─ UnknownType, UnknownMethod, BadArguments
        ├─ CallTimeout, Indeterminate, MailboxFull
@@ -254,6 +254,18 @@ class NotOwner(RegistryError):
 
     def __str__(self) -> str:
         return f"the key {self.key!r} belongs to {self.owner!r}"
+
+
+@dataclass(eq=False, repr=False)
+class WriteRefused(RegistryError):
+    """What was to be written to ``key`` was not: what is there cannot be written over."""
+
+    key: str
+    problem: str
+    http_status: ClassVar[int] = 409
+
+    def __str__(self) -> str:
+        return f"{self.key!r} was not written: {self.problem}"
 
 
 class ProcessError(HordeError):

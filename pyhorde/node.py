@@ -7,13 +7,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, overload
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from pyhorde.cluster.cluster import Cluster
 from pyhorde.cluster.member import Member, View
 from pyhorde.cluster.membership.peers_file import PeersFile
 from pyhorde.cluster.real import RealWorld
-from pyhorde.cluster.transport.codec import Codec
+from pyhorde.cluster.transport.codec import MAX_META_BYTES, Codec
 from pyhorde.config import NodeConfig, TlsFiles
 from pyhorde.crdt import Joined, Replica
 from pyhorde.errors import ConfigError, HordeError, NodeClosed, NotReady
@@ -27,7 +27,7 @@ from pyhorde.runtime.names import Names
 from pyhorde.runtime.offers import Offered, Offers
 from pyhorde.runtime.parts import Parts
 from pyhorde.runtime.process import Process
-from pyhorde.runtime.record import SPECS, STATES, check_name
+from pyhorde.runtime.record import META, SPECS, STATES, check_name
 from pyhorde.runtime.ref import Ref
 from pyhorde.runtime.registry import Groups, Registries, Registry
 from pyhorde.runtime.requests import Requests
@@ -38,6 +38,9 @@ from pyhorde.runtime.wishes import WISHES, Wishes
 from pyhorde.seam import Listener, Stream, World
 
 log = logging.getLogger("pyhorde.node")
+
+WRAPPING: Final = 1024
+"""Bytes that a value may have beside what its limit is about."""
 
 S = TypeVar("S", bound=Process)
 P = ParamSpec("P")
@@ -134,6 +137,7 @@ class Node:
             labels=tuple(sorted(dict(config.labels).items())),
         )
         self._replica = Replica(me.boot, config.replication.max_clock_skew)
+        self._replica.limits |= {META: MAX_META_BYTES + WRAPPING, WISHES: MAX_META_BYTES}
         cluster = Cluster(config, world, me, self._replica, RUNTIME_MESSAGES)
         self.names = Names(self._replica, world, cluster.view, config.name)
         self.names.on_written = cluster.written
@@ -399,6 +403,7 @@ class Node:
             "deletions_forgotten_total": replication.forgotten_deletions,
             "replica_size": self._replica.size,
             "replication_gaps_total": replication.gaps,
+            "replication_ahead_total": replication.ahead,
             "skewed_stamps_total": replication.skewed,
             "audit_repairs_total": replication.repairs,
             "refused_frames_total": links.refused_frames,

@@ -197,10 +197,11 @@ class Cluster:
     # ---- what the links tell and ask ---------------------------------------------------------
 
     def on_linked(self, member: Member) -> None:
-        """A link is up."""
+        """A link is up. Raises ``ValueError`` for a member that cannot be."""
         now = self._world.now()
+        effects = self.detector.linked(member, now)
         self.journal.linked(member)
-        self._run(self.detector.linked(member, now))
+        self._run(effects)
         self._run(self._replication.linked(member.boot, now))
         self._waiting.all()
 

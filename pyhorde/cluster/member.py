@@ -12,6 +12,7 @@ or its OS process is stopped. Nothing moves away from it until it counts as dead
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -20,6 +21,9 @@ from typing import Any, Final
 from pyhorde.config import MAX_LABELS
 
 MAX_TYPES: Final = 1000
+_ADDRESS: Final = re.compile(
+    r"([A-Za-z0-9_][A-Za-z0-9._-]{0,253}|\[[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?\]):[0-9]{1,5}"
+)
 
 
 class Status(StrEnum):
@@ -120,6 +124,8 @@ class Member:
         numbers = (generation, incarnation)
         if not all(isinstance(t, str) and len(t) <= 512 for t in texts) or len(types) > MAX_TYPES:
             raise ValueError("member: bad name, address, boot or types")
+        if not _ADDRESS.fullmatch(address) or not all(map(str.isprintable, texts)):
+            raise ValueError("member: an address that is none, or a text that nobody can read")
         if not all(type(n) is int and 0 <= n < 2**53 for n in numbers):
             raise ValueError("member: bad generation or incarnation")
         return cls(

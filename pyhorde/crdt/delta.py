@@ -358,7 +358,7 @@ def _live(raw: Any) -> Live:
     origin, frm, to, steps = _fields(raw, 4, "live")
     frm, to = _number(frm), _number(to)
     steps = _numbers(steps, "live")
-    if not isinstance(origin, str) or to - frm > MAX_ROWS or len(steps) % 2:
+    if not isinstance(origin, str) or len(steps) % 2 or sum(steps[1::2]) > MAX_ROWS:
         raise ValueError("live: bad head")
     seqs: list[int] = []
     last = frm

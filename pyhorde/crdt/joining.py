@@ -49,6 +49,9 @@ class Joining(Store):
         new = Register(
             row.rank, row.stamp, row.writer, Dot(row.origin, row.seq), row.value, row.deleted
         )
+        if row.origin == self.origin and row.seq > self._own.seq:
+            self.refused += 1  # there are no such events
+            return
         current = self.register(*name)
         if current is not None and new.order <= current.order:
             if new.order == current.order:

@@ -54,6 +54,11 @@ class Kills:
         low, high = bisect_right(self._at, frm), bisect_right(self._at, to)
         return tuple(zip(self._at[low:high], self._seq[low:high], strict=True))
 
+    def first_after(self, frm: int) -> int | None:
+        """The first event above ``frm`` of which a removal is remembered."""
+        place = bisect_right(self._at, frm)
+        return self._at[place] if place < len(self._at) else None
+
 
 class Shelf:
     """One origin's rows in one table, and their labels."""
@@ -221,6 +226,17 @@ class OriginLog:
             size += sum(map(len, run.keys)) + 2 * len(run.keys)
             size += sum(len(each[1]) + 3 for each in run.stored if isinstance(each, tuple))
         return size
+
+    def is_empty(self, frm: int, to: int) -> bool:
+        """Whether nothing is known to have happened in the events ``(frm, to]``."""
+        return not (self.kills.between(frm, to) or any(True for _ in self._runs(frm, to)))
+
+    def first_after(self, frm: int, to: int) -> int:
+        """The last event up to ``to`` before which, after ``frm``, nothing happened."""
+        firsts = [shelf.rows.first_after(frm) for shelf in self.shelves.values()]
+        firsts.append(self.kills.first_after(frm))
+        nearest = min((first for first in firsts if first is not None), default=to + 1)
+        return max(frm, min(to, nearest - 1))
 
     def _runs(self, frm: int, to: int) -> Iterator[tuple[str, Run]]:
         for table, shelf in self.shelves.items():

@@ -117,6 +117,7 @@ class Replica(Joining):
         register already holds a higher rank: ``rank`` is a fencing token that keeps a superseded
         writer from overwriting its successor. Who deletes with a rank must remember it longer than
         the replica may: nobody may write a rank below one that they have seen of that register.
+        Raises ``OverflowError`` when there is no later stamp: nothing was written.
         """
         current = self.register(table, key)
         if not 0 <= rank < MAX_SEQ or (current is not None and current.rank > rank):
@@ -126,7 +127,7 @@ class Replica(Joining):
             least = max(least, self.marks.get(f"stamp/{table}", -1))
         stamp = self.clock.tick(wall, at_least=least + 1)
         if stamp >= MAX_STAMP:
-            return False
+            raise OverflowError(f"no stamp is left for {table}/{key}")
         self._own.seq += 1
         dot = Dot(self.origin, self._own.seq)
         deleted = value is None

@@ -188,6 +188,13 @@ class Rows:
         for run in self.runs(frm, to):
             yield from run.seqs
 
+    def first_after(self, frm: int) -> int | None:
+        """The number of the first row above ``frm``."""
+        if not self._blocks:
+            return None
+        last = (max(self._blocks) + 1) << BITS
+        return next(self.seqs(frm, last), None) if frm < last else None
+
     def _numbers(self, frm: int, to: int) -> list[int]:
         first, last = (frm + 1) >> BITS, to >> BITS
         if last - first < len(self._blocks):

@@ -34,6 +34,8 @@ class Store:
     def __init__(self, origin: Origin, max_skew: float = 0.5) -> None:
         self.origin = origin
         self.clock = HybridClock(max_skew)
+        self.limits: dict[str, int] = {}
+        """The largest values, in bytes, that are taken from others in tables with a limit."""
         self.marks: dict[str, int] = {}
         """Counters that only rise, everywhere; see :meth:`mark`."""
         self.retired: dict[Origin, int] = {}

@@ -36,7 +36,7 @@ CHUNK_ROWS: Final = 2048
 CHUNK_REGISTERS: Final = 1024
 CHUNK_HASHES: Final = 50_000
 WINDOW: Final = 16_384
-"""Event numbers that one list of live rows is about."""
+"""Rows that one list of live rows has at most."""
 ROW_OVERHEAD: Final = 64
 
 
@@ -69,6 +69,19 @@ def answer(
             if logs.get(log.origin) is not log:
                 break
             yield delta
+
+
+def _live(log: OriginLog, upto: int) -> Iterator[Delta]:
+    """Which rows up to there live, so many at a time. Where there are none, one list says so."""
+    seqs = sorted(log.seqs(0, upto))
+    low = 0
+    for start in range(0, len(seqs), WINDOW):
+        some = tuple(seqs[start : start + WINDOW])
+        high = upto if start + WINDOW >= len(seqs) else some[-1]
+        yield Delta(live=(Live(log.origin, low, high, some),))
+        low = high
+    if not seqs and upto:
+        yield Delta(live=(Live(log.origin, 0, upto, ()),))
 
 
 def register_rows(
@@ -113,10 +126,10 @@ def _events(log: OriginLog, frm: int, to: int, chunk_bytes: int) -> Iterator[Del
     while at < to:
         if log.kills.floor > max(at, listed):
             listed = log.kills.floor
-            for low in range(0, at, WINDOW):
-                high = min(at, low + WINDOW)
-                yield Delta(live=(Live(log.origin, low, high, tuple(sorted(log.seqs(low, high)))),))
+            yield from _live(log, at)
         end = min(to, at + CHUNK_ROWS)
+        if log.is_empty(at, end):  # and so, perhaps, is much more
+            end = log.first_after(end, to)
         while end - at > 1 and log.weight(at, end) > chunk_bytes:
             end = at + (end - at) // 2
         yield Delta(segments=(log.segment(at, end),))

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from pyhorde.cluster.member import View
 from pyhorde.crdt import Dot, Replica
+from pyhorde.errors import WriteRefused
 from pyhorde.runtime import record
 from pyhorde.runtime.copies import Copies, Copy
 from pyhorde.runtime.record import SPECS, Claim, Ended, Life, Spec, StateRecord
@@ -197,8 +198,13 @@ class Names:
         self._written({claim.name}, set())
 
     def put(self, table: str, key: str, value: bytes | None) -> None:
-        """Write a plain register (None deletes)."""
-        self._replica.put(table, key, value, self._world.wall())
+        """Write a plain register (None deletes). Raises ``WriteRefused``."""
+        try:
+            done = self._replica.put(table, key, value, self._world.wall())
+        except OverflowError:
+            raise WriteRefused(key, "no later stamp is left") from None
+        if not done:
+            raise WriteRefused(key, "it was written with a rank")
         self._written(set(), set())
 
     def publish(self, name: str, spec: Spec) -> bool:

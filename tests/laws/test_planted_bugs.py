@@ -68,7 +68,7 @@ BUGS = {
         Replica, "_join_live", "if seq not in alive:", "if False:"
     ),
     "a list of live events is about one too few": Bug(
-        transfer, "_events", "sorted(log.seqs(low, high))", "sorted(log.seqs(low + 1, high))"
+        transfer, "_live", "sorted(log.seqs(0, upto))", "sorted(log.seqs(1, upto))"
     ),
     "removals are applied but not remembered": Bug(
         Replica, "_join_rows", "log.kills.remember(at, seq)", "pass"

@@ -21,6 +21,10 @@ from pyhorde.seam import Rng
 
 FORMER_FACTOR: Final = 2.5
 """Dead members are dialled this many times more slowly than ``redial_max``."""
+STRANGER_FACTOR: Final = 30.0
+"""And this many times in the end, where nobody ever answered: perhaps there never was anybody."""
+MAX_DIALS: Final = 64
+"""So many dials are under way at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class _Attempt:
     busy: bool = False
     tried: bool = False
     reached: str | None = None
+    is_own: bool = False
+    """Whether it led back to this node, the last time."""
     last_error: str = ""
 
 
@@ -61,20 +67,31 @@ class DialSchedule:
         self._rng = rng
         self._attempts: dict[str, _Attempt] = {}
         self._plan: _Plan | None = None
+        self._busy = 0
+        """Dials under way."""
 
     def due(self, view: View, linked: AbstractSet[str], now: float) -> list[Target]:
         """Targets to dial now; each is busy until its result is reported."""
-        ready = []
+        ready: list[Target] = []
+        room = MAX_DIALS - self._busy
         for target in self._targets(view, linked):
+            if len(ready) >= room:
+                break
             attempt = self._attempts.setdefault(target.address, _Attempt())
             if not attempt.busy and attempt.due <= now:
                 attempt.busy, attempt.due = True, now + self._config.redial_min
                 attempt.last = now
                 ready.append(target)
+        self._busy += len(ready)
         return ready
 
     def next_deadline(self, view: View, linked: AbstractSet[str]) -> float | None:
-        """When ``due`` has something next; None when all are linked or being dialled."""
+        """When ``due`` has something next; None when all are linked or being dialled.
+
+        And while as many are being dialled as may be: the end of a dial is waited for.
+        """
+        if self._busy >= MAX_DIALS:
+            return None
         targets = self._targets(view, linked)
         if not targets:
             return None
@@ -87,7 +104,8 @@ class DialSchedule:
         Should that give no link, the next dial still comes ``redial_min`` after this one.
         """
         attempt = self._attempts.setdefault(address, _Attempt())
-        attempt.busy, attempt.tried, attempt.pause = False, True, 0.0
+        self._over(attempt)
+        attempt.pause = 0.0
         attempt.reached, attempt.last_error = name, ""
         self._plan = None
 
@@ -96,14 +114,27 @@ class DialSchedule:
         attempt = self._attempts.setdefault(address, _Attempt())
         config = self._config
         news = attempt.last_error != error
-        attempt.busy, attempt.tried, attempt.last_error = False, True, error
-        attempt.pause = min(config.redial_max, max(config.redial_min, attempt.pause * 2))
-        pause = attempt.pause
+        self._over(attempt)
+        attempt.last_error = error
         if self._is_former(address, view):
-            pause = config.redial_max * FORMER_FACTOR
+            slowest = STRANGER_FACTOR if attempt.reached is None else FORMER_FACTOR
+            least, most = config.redial_max * FORMER_FACTOR, config.redial_max * slowest
+        else:
+            least, most = config.redial_min, config.redial_max
+        pause = attempt.pause = min(most, max(least, attempt.pause * 2))
         attempt.due = now + pause * self._rng.uniform(0.75, 1.25)
         self._plan = None
         return news
+
+    def itself(self, address: str, name: str, now: float) -> None:
+        """The dial led back to this node: perhaps to another one, another time."""
+        self.reached(address, name)
+        attempt = self._attempts[address]
+        attempt.is_own, attempt.due = True, now + self._config.redial_max
+
+    def _over(self, attempt: _Attempt) -> None:
+        self._busy -= attempt.busy
+        attempt.busy, attempt.tried, attempt.is_own = False, True, False
 
     def hurry(self, address: str) -> None:
         """Dial this address as soon as possible, with short pauses again.
@@ -159,7 +190,9 @@ class DialSchedule:
                 targets[member.address] = Target(member.address, member.boot)
         reachable = {view.me.address} | {m.address for m in view.members if m.boot in linked}
         for seed in self.seeds:
-            if seed not in reachable and not self._is_linked(seed, view, linked):
+            attempt = self._attempts.get(seed)
+            again = attempt is not None and attempt.is_own
+            if seed not in reachable and (again or not self._is_linked(seed, view, linked)):
                 targets.setdefault(seed, Target(seed, None))
         return [target for target in targets.values() if target.address not in reachable]
 

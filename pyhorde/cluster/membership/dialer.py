@@ -123,7 +123,7 @@ class Dialer:
             member = await self._links.dial(target.address)
         except HandshakeRefused as error:
             if error.why == "self":
-                self._schedule.reached(target.address, view.me.name)
+                self._schedule.itself(target.address, view.me.name, self._world.now())
             else:
                 self._failed(target, error)
             self._shut_out.pop(target.address, None)

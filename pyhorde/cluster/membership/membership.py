@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 from pyhorde.cluster.member import DOUBTED, Member, Status, View
@@ -31,6 +32,7 @@ from pyhorde.cluster.membership.health import Health, Signs, Statistics, Vitals
 from pyhorde.cluster.membership.identity import Contradict, Identity, Speak, renewed
 from pyhorde.cluster.membership.messages import Ack, Gossip, Nack, Ping, PingRequest, Table, Update
 from pyhorde.cluster.membership.outbox import Outbox
+from pyhorde.cluster.membership.plausible import MAX_MEMBERS, MAX_NEWS, Plausible
 from pyhorde.cluster.membership.probing import Probe, Prober
 from pyhorde.cluster.membership.roster import Roster, read_row
 from pyhorde.cluster.membership.suspicion import Company, Suspicion, Suspicions, bounds
@@ -66,6 +68,7 @@ class Membership:
         self._beat = math.inf
         """When this node last ran: its last tick, or, while it judges nobody, its last event."""
         self._signs = Signs()
+        self._plausible = Plausible(me.generation)
 
     # ---- what is known --------------------------------------------------------------------------
 
@@ -113,6 +116,7 @@ class Membership:
         self.roster.begin(now)
         self._outbox.packets = packets
         self._beat = now
+        self._plausible.start(now)
         self._prober.start(now)
         self._next_table = now + self._rng.uniform(1, TABLE_EVERY) * self.config.probe_interval
         return self._outbox.drain()
@@ -120,6 +124,7 @@ class Membership:
     def linked(self, peer: Member, now: float) -> list[Effect]:
         """A link is up; ``peer`` is what its node says of itself."""
         self.notice_stall(now)
+        self._plausible.check([peer], self.view, now)
         self._outbox.links.add(peer.boot)
         self._outbox.fallback.linked(peer.boot)
         self._signs.of(peer.boot, now)
@@ -311,6 +316,8 @@ class Membership:
         member = Member.from_wire(ack.member) if ack.member is not None else None
         if member is not None and member.boot != ack.boot:
             raise ValueError("ack: the record of somebody else")
+        if member is not None:
+            self._plausible.check([member], self.view, now)
         vitals = Vitals.from_wire(ack.vitals)
         self._take(ack.updates, sender, now)
         self._signs.note(ack.boot, vitals)
@@ -392,11 +399,19 @@ class Membership:
     # ---- news -----------------------------------------------------------------------------------
 
     def _take(self, raw: Iterable[Any], sender: str, now: float) -> None:
-        for update in [Update.from_wire(item) for item in raw]:
+        updates = [Update.from_wire(item) for item in islice(raw, MAX_NEWS + 1)]
+        if len(updates) > MAX_NEWS:
+            raise ValueError(f"more than {MAX_NEWS} pieces of news in one message")
+        self._plausible.check((update.member for update in updates), self.view, now)
+        for update in updates:
             self._merge(update, now, f"told by {self.roster.name_of(sender)}", sender)
 
     def _compare(self, sender: str, table: Table, now: float) -> None:
-        for member, absent, voucher in [read_row(raw) for raw in table.members]:
+        if len(table.members) > MAX_MEMBERS:
+            raise ValueError(f"more than {MAX_MEMBERS} members")
+        found = [read_row(raw) for raw in table.members]
+        self._plausible.check((member for member, _, _ in found), self.view, now)
+        for member, absent, voucher in found:
             self._merge_row(Update(member, voucher), now - absent, sender, now)
         if table.reply:
             self._outbox.table(sender, now, reply=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pyhorde.cluster.member import Status, View
+from pyhorde.cluster.membership.plausible import FAR
 from pyhorde.config import split_address
 from pyhorde.errors import ConfigError
 from pyhorde.seam import World
@@ -112,6 +113,9 @@ class PeersFile:
             split_address(address)
             if not isinstance(seen, int | float) or not abs(seen) < 2**53:
                 raise ValueError(f"it does not say when {address} was seen")
+        latest = int(self._world.wall() * 1000) + FAR
+        if generation > latest:
+            raise ValueError(f"its generation is far from what can be: {generation}")
         self.generation, self._seen = generation, peers
 
     def _save(self) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -33,12 +33,15 @@ from pyhorde.cluster.replication.relays import relays, share
 from pyhorde.cluster.replication.sender import Pushes, Sender
 from pyhorde.config import ReplicationConfig
 from pyhorde.crdt import Delta, Joined, Replica
+from pyhorde.crdt.bounds import check
 from pyhorde.crdt.delta import MAX_EVENT
 from pyhorde.crdt.registers import Stable
 from pyhorde.crdt.stability import Stability
 from pyhorde.seam import Rng
 
 MAX_ORIGINS: Final = 100_000
+AHEAD: Final = 65_536
+"""By so many events others may be ahead of what an origin that is linked has said itself."""
 EARLY: Final = 0.75
 """From this part of ``sync_interval`` on vectors are exchanged with whoever is sent something."""
 LATE: Final = 1.25
@@ -82,6 +85,8 @@ class Statistics:
     skewed: int = 0
     repairs: int = 0
     forgotten_deletions: int = 0
+    ahead: int = 0
+    """How often more was said of an origin's events than that origin says there are."""
 
 
 @dataclass(slots=True)
@@ -99,6 +104,8 @@ class _Peer:
     """It says that it is in sync with the cluster."""
     sure: bool = False
     """It was when it began an answer that is here by now."""
+    said: int | None = None
+    """How many own events it says, or showed, that there are."""
 
 
 class Replication:
@@ -302,15 +309,17 @@ class Replication:
             return []
         match message:
             case SyncRequest():
-                vector = self._said(message.vector)
+                vector, wrong = self._said(boot, message.vector)
                 again = message.settled and not peer.settled and peer.caught > -math.inf
                 peer.settled = message.settled
                 peer.out.requested(vector)
-                return self._flow(boot) + (self._make_sure(boot, now) if again else [])
+                again_effects = self._make_sure(boot, now) if again else []
+                return wrong + self._flow(boot) + again_effects
             case SyncData():
                 return self._take(boot, message, now, wall)
             case SyncAck():
-                return self._acknowledged(boot, message, self._said(message.vector))
+                vector, wrong = self._said(boot, message.vector)
+                return wrong + self._acknowledged(boot, message, vector)
             case Audit():
                 return self._audited(boot, message)
             case Differs():
@@ -321,15 +330,48 @@ class Replication:
             case _:
                 raise ValueError(f"no replication message: {message!r}")
 
-    def _said(self, raw: Any) -> dict[str, int]:
-        """What a peer says that it knows."""
-        vector = _vector(raw)
-        if vector.get(self.replica.origin, 0) > self.replica.seq:
-            raise ValueError("vector: more of this node's events than there are")
-        return vector
+    def _said(self, boot: str, raw: Any) -> tuple[dict[str, int], list[Effect]]:
+        """What a peer says that it knows; and what to do about it if that cannot be.
+
+        Who knows more of this node's events than there are was told so by somebody, and would not
+        hear of the real ones: it has to learn them anew.
+        """
+        vector, mine = _vector(raw), self.replica.origin
+        peer = self._peers[boot]
+        peer.said = max(peer.said or 0, vector.get(boot, 0))
+        if vector.get(mine, 0) <= self.replica.seq:
+            return vector, []
+        self.statistics.ahead += 1
+        return {**vector, mine: 0}, [Send(boot, Differs(claims=True, registers=False))]
+
+    def _believable(self, boot: str, delta: Delta, now: float) -> tuple[Delta, list[Effect]]:
+        """The delta without what others say of a linked origin that it has not said itself.
+
+        It may be a little ahead of what it said last; more comes from the origin, which is asked.
+        """
+        far = {
+            segment.origin
+            for segment in delta.segments
+            if segment.origin != boot
+            and (peer := self._peers.get(segment.origin)) is not None
+            and peer.said is not None
+            and segment.to > max(peer.said, self.replica.known(segment.origin)) + AHEAD
+        }
+        for segment in delta.segments:
+            if segment.origin == boot:
+                peer = self._peers[boot]
+                peer.said = max(peer.said or 0, segment.to)
+        if not far:
+            return delta, []
+        self.statistics.ahead += len(far)
+        kept = tuple(segment for segment in delta.segments if segment.origin not in far)
+        asked = [o for o in sorted(far) if not self._peers[o].asked]
+        return replace(delta, segments=kept), [e for o in asked for e in self.ask(o, now)]
 
     def _take(self, boot: str, message: SyncData, now: float, wall: float) -> list[Effect]:
         delta = Delta.from_wire(message.delta)
+        check(delta, wall, self.replica.limits)
+        delta, asked = self._believable(boot, delta, now)
         peer = self._peers[boot]
         if boot == self._first:
             self._first_spoke = now
@@ -342,6 +384,7 @@ class Replication:
         if joined.wrote:
             self.written(now)
         effects: list[Effect] = [Learned(joined)] if joined else []
+        effects += asked
         effects += self._confirm(boot, message, delta)
         if message.relay and not joined.gaps:
             effects += self._pass_on(boot, message)

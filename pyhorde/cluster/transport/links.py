@@ -549,7 +549,11 @@ class Links:
         if old is not None:
             self._drop(old, "replaced")
         self._links[member.boot] = link
-        self._events.on_linked(member)
+        try:
+            self._events.on_linked(member)
+        except ValueError as error:
+            del self._links[member.boot]
+            raise ProtocolError(str(error)) from error
         frames.hand_over(link)
 
     def refuse(self, link: Link, error: Exception) -> None:

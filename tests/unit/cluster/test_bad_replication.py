@@ -19,12 +19,14 @@ from pyhorde.cluster.replication.messages import (
     SyncData,
     SyncRequest,
 )
+from pyhorde.cluster.replication.replication import AHEAD
 from pyhorde.cluster.transport.handshake import Goodbye, Session
 from pyhorde.cluster.transport.keyring import Keyring
 from pyhorde.cluster.transport.links import Link, Links
 from pyhorde.cluster.transport.wire import Wire
 from pyhorde.config import NodeConfig
 from pyhorde.crdt import Delta
+from pyhorde.crdt.delta import Forgotten, Held, Piece, RegisterRow, Segment
 from pyhorde.errors import ProtocolError
 from tests.unit.cluster.pair import Pair, met
 
@@ -83,14 +85,71 @@ def test_a_malformed_message_is_refused_and_changes_nothing(pair: Pair, message:
 
 
 @pytest.mark.parametrize("kind", [SyncRequest, SyncAck])
-def test_nobody_confirms_events_that_there_are_not(pair: Pair, kind: type):
-    before = state(pair, "a")
-    with pytest.raises(ValueError, match="more of this node's events"):
-        pair["a"].received("b", kind({"a": 2}), pair.now, pair.now)
-    assert state(pair, "a") == before
+def test_who_knows_of_events_that_there_are_not_confirms_nothing_and_learns_anew(
+    pair: Pair, kind: type
+):
+    before = pair["a"].acked("b")
+    (told,) = [
+        effect.message
+        for effect in pair["a"].received("b", kind({"a": 2}), pair.now, pair.now)
+        if isinstance(getattr(effect, "message", None), Differs)
+    ]
+    assert told == Differs(claims=True, registers=False)
+    assert pair["a"].acked("b") <= before
+    assert pair["a"].statistics.ahead == 1
     pair.write("a")
     pair["a"].received("b", kind({"a": 2}), pair.now, pair.now)
     assert pair["a"].acked("b") == 2
+    assert pair["a"].statistics.ahead == 1
+
+
+FAR_STAMP = 2**61 - 1
+ROW = RegisterRow("t", "k", 0, 1, "x", "x", 1, b"v", False)
+BEYOND = {
+    "a stamp mark": Delta(marks={"stamp/t": FAR_STAMP}),
+    "a counting mark": Delta(marks={"epoch": 2**60}),
+    "a stamp": Delta((ROW._replace(stamp=FAR_STAMP),)),
+    "a rank": Delta((ROW._replace(rank=2**52),)),
+    "a value": Delta((ROW._replace(value=bytes(5 * 1024 * 1024)),)),
+    "a value of a table with a limit": Delta((ROW._replace(table="small", value=bytes(11)),)),
+    "a claim's value": Delta(
+        segments=(Segment("x", 0, 1, (Piece("small", 1, None, ["k"], [(1, b"")], [bytes(11)]),)),)
+    ),
+    "a forgotten deletion": Delta(
+        held=(Held(0, 1, {}, {}, Forgotten({}, {}, {"t": (0, FAR_STAMP)})),)
+    ),
+}
+
+
+@pytest.mark.parametrize("delta", BEYOND.values(), ids=BEYOND)
+def test_what_no_replica_could_have_come_to_is_refused_and_changes_nothing(
+    pair: Pair, delta: Delta
+):
+    pair["a"].replica.limits["small"] = 10
+    before = state(pair, "a")
+    message = SyncData(delta.to_wire(), last=True, answer=False)
+    with pytest.raises(ValueError, match=r"far from what can be|too large"):
+        pair["a"].received("b", message, pair.now, 1.7e9)
+    assert state(pair, "a") == before
+    assert not pair["a"].replica.marks
+
+
+def test_of_a_linked_origin_nobody_else_can_say_much_more_than_it_said_itself():
+    trio = met("abc")
+    trio.write("c")
+    trio.flush()
+    a = trio["a"]
+    known = a.replica.known("c")
+    for to in (known + AHEAD + 1, 2**40 - 1):
+        far = Delta(segments=(Segment("c", known, to),))
+        effects = a.received("b", SyncData(far.to_wire(), last=True, answer=False), 0.0, 0.0)
+        assert a.replica.known("c") == known
+        asked = [e.boot for e in effects if isinstance(getattr(e, "message", 0), SyncRequest)]
+        assert asked in (["c"], [])
+    assert a.statistics.ahead == 2
+    near = Delta(segments=(Segment("c", known, known + 3),))
+    a.received("b", SyncData(near.to_wire(), last=True, answer=False), 0.0, 0.0)
+    assert a.replica.known("c") == known + 3, "it may have been told before"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,13 @@ from dataclasses import replace
 import pytest
 
 from pyhorde.cluster.member import Member, Status, View
-from pyhorde.cluster.membership.dial_schedule import FORMER_FACTOR, DialSchedule, Target
+from pyhorde.cluster.membership.dial_schedule import (
+    FORMER_FACTOR,
+    MAX_DIALS,
+    STRANGER_FACTOR,
+    DialSchedule,
+    Target,
+)
 from pyhorde.config import MembershipConfig
 
 LAN = MembershipConfig()
@@ -83,9 +89,43 @@ def test_pauses_double_up_to_their_bound_with_some_chance():
 
 
 def test_former_members_are_dialled_more_slowly():
-    found = pauses(dialer(), view(member("a", Status.DEAD)), 3)
+    one = dialer()
+    one.reached("a:1", "a")
+    found = pauses(one, view(member("a", Status.DEAD)), 3)
     slow = LAN.redial_max * FORMER_FACTOR
     assert all(0.75 * slow <= pause <= 1.25 * slow for pause in found)
+
+
+def test_where_nobody_ever_answered_the_pauses_grow():
+    """Perhaps somebody has made the member up: it is dialled for a week."""
+    found = pauses(dialer(), view(member("a", Status.DEAD)), 8)
+    least, most = LAN.redial_max * FORMER_FACTOR, LAN.redial_max * STRANGER_FACTOR
+    assert found[0] <= 1.25 * least
+    assert all(0.75 * most <= pause <= 1.25 * most for pause in found[5:])
+
+
+def test_so_many_dials_are_under_way_and_the_end_of_one_is_waited_for():
+    one, members = dialer(), view(*(member(f"m{number}") for number in range(MAX_DIALS + 9)))
+    first = one.due(members, set(), 100.0)
+    assert len(first) == MAX_DIALS
+    assert one.due(members, set(), 100.0) == [] and one.next_deadline(members, set()) is None
+    one.failed(first[0].address, "refused", members, 100.0)
+    one.reached(first[1].address, "m1")
+    assert one.next_deadline(members, set()) is not None
+    rest = one.due(members, set(), 100.0)
+    assert len(rest) == 2 and not set(rest) & set(first)
+
+
+def test_an_address_that_leads_back_is_dialled_again_for_it_may_lead_to_others_too():
+    one = dialer("name:1")
+    alone = view()
+    assert one.due(alone, set(), 100.0)
+    one.itself("name:1", alone.me.name, 100.0)
+    assert one.unlinked_seeds(alone, set()) == [] and one.all_seeds_tried("me:1")
+    assert one.due(alone, set(), 100.0 + LAN.redial_max - 0.1) == []
+    assert one.next_deadline(alone, set()) == 100.0 + LAN.redial_max
+    assert one.due(alone, set(), 100.0 + LAN.redial_max) == [Target("name:1", None)]
+    one.reached("name:1", "other")
 
 
 def test_a_present_member_at_the_address_of_a_former_one_is_not_dialled_slowly():

@@ -169,6 +169,15 @@ def test_an_unreadable_file_is_put_aside_and_nobody_is_known(
     assert not path.exists()
 
 
+def test_a_generation_that_cannot_be_is_not_remembered(tmp_path: Path):
+    path = write(tmp_path, {"a:1": WALL})
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "generation": 2**52}))
+    made = remembering(tmp_path)
+    assert made.load(WEEK) == () and made.generation == 0
+    assert (tmp_path / "peers-me.unreadable").exists()
+
+
 def test_a_file_that_is_too_large_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(peers_file, "MAX_BYTES", 50)
     write(tmp_path, {f"a:{port}": WALL for port in range(1, 100)})

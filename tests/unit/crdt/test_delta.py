@@ -202,7 +202,6 @@ def test_from_wire_refuses_a_held_list(changes: dict[str, Any], problem: str):
     ("changes", "problem"),
     [
         ({"origin": 1}, "bad head"),
-        ({"to": 2 + MAX_ROWS + 1}, "bad head"),
         ({"steps": [3]}, "bad head"),
         ({"frm": None}, "bad sequence number"),
         ({"to": -1}, "bad sequence number"),
@@ -212,7 +211,8 @@ def test_from_wire_refuses_a_held_list(changes: dict[str, Any], problem: str):
         ({"steps": [3, 0]}, "out of range"),
         ({"steps": [2, 1]}, "out of range"),
         ({"steps": [3, 8]}, "out of range"),
-        ({"steps": [3, MAX_EVENT]}, "out of range"),
+        ({"steps": [3, MAX_EVENT]}, "bad head"),
+        ({"steps": [3, MAX_ROWS + 1], "to": MAX_EVENT}, "bad head"),
         ({"steps": [3, 2, 0, 1]}, "out of range"),
     ],
 )

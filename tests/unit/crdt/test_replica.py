@@ -232,8 +232,14 @@ class TestPut:
     def test_nothing_is_written_after_the_end_of_time(self, a: Replica):
         row = RegisterRow("t", "k", 0, MAX_STAMP - 1, "b", "b", 1, b"last", False)
         a.join(Delta((row,)), WALL)
-        assert not a.put("t", "k", b"later", WALL)
+        with pytest.raises(OverflowError):
+            a.put("t", "k", b"later", WALL)
         assert (a.seq, value(a, "t", "k")) == (0, b"last")
+
+    def test_own_events_that_there_are_not_are_not_believed(self, a: Replica):
+        a.join(Delta((RegisterRow("t", "k", 0, 1, "a", "a", 7, b"v", False),)), WALL)
+        assert a.register("t", "k") is None and a.refused == 1 and not a.is_ahead
+        assert a.put("t", "k", b"w", WALL) and a.seq == 1
 
     def test_a_lower_rank_writes_nothing(self, a: Replica):
         a.put("t", "k", b"high", WALL, rank=2)

@@ -4,7 +4,7 @@ import pytest
 
 from pyhorde.crdt import Delta, RegisterRow, Replica, Row, Segment
 from pyhorde.crdt import transfer as transfer_module
-from pyhorde.crdt.delta import MAX_HASH
+from pyhorde.crdt.delta import MAX_HASH, Piece
 
 WALL = 1_000.0
 
@@ -73,6 +73,23 @@ class TestAnswer:
         assert [piece.frm for piece in pieces] == [0, *(piece.to for piece in pieces[:-1])]
         assert pieces[-1].to == 16
 
+    def test_events_of_which_nothing_is_left_cost_nothing(self, a: Replica, b: Replica):
+        far = 2**40 - 1
+        a.join(Delta(segments=(Segment("c", 0, far, (), (), complete=False),)), WALL)
+        assert len(a.deltas_for({})) == 1
+        assert len(a.deltas_for({"c": 5})) <= 3
+        sync(a, b)
+        assert b.known("c") == far
+
+    def test_one_row_far_ahead_costs_nothing_either(self, a: Replica, b: Replica):
+        far = 2**40 - 1
+        piece = Piece("", far - 5, None, ["k"], [(1, b"")], None)
+        a.join(Delta(segments=(Segment("c", 0, far, (piece,), (), complete=False),)), WALL)
+        assert len(a.deltas_for({})) <= 4
+        sync(a, b)
+        assert (b.known("c"), sorted(b.keys())) == (far, ["k"])
+        assert len(a.deltas_for({"c": far - 1})) <= 4
+
     def test_registers_known_ahead_of_their_segment_are_sent(self, a: Replica, b: Replica):
         early = RegisterRow("t", "k", 0, 1, "c", "c", 5, b"v", False)
         a.join(Delta((early,)), WALL)
@@ -99,9 +116,8 @@ class TestAnswer:
         *lists, events = a.deltas_for(b.vector)
         live = [each for delta in lists for each in delta.live]
         assert [(each.frm, each.to, each.seqs) for each in live] == [
-            (0, 2, (1,)),
-            (2, 4, (3, 4)),
-            (4, 5, (5,)),
+            (0, 3, (1, 3)),
+            (3, 5, (4, 5)),
         ]
         assert not events.segments[0].complete
         sync(a, b)
