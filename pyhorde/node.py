@@ -105,7 +105,8 @@ class Node:
             await self.use_tls(self.config.tls)
         self.mount(self._world.network)
         address = self.config.bind
-        self._listener = await self._world.network.listen(address, self._accept)
+        network = self._world.network
+        self._listener = await network.listen(address, self._accept, self._turned_away)
         self.config = self.config.bound_to(self._listener.address)
         self._assemble()
         await self.cluster_parts.start()
@@ -182,6 +183,10 @@ class Node:
             self.cluster_parts.links.accept(stream)
         else:
             stream.close()
+
+    def _turned_away(self, remote: str, why: str, text: str) -> None:
+        if hasattr(self, "_parts"):
+            self.cluster_parts.links.turned_away(remote, why, text)
 
     async def _joined(self) -> None:
         assert self._closed is not None
@@ -424,4 +429,5 @@ class Node:
             "packets_sent_bytes_total": packets.sent_bytes,
             "packets_received_total": packets.received,
             "packets_refused_total": packets.refused,
+            **self._world.network.statistics(),
         }

@@ -11,7 +11,7 @@ A lint rule (``ruff`` TID251, see ``pyproject.toml``) keeps every other module f
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from typing import Any, Protocol, TypeVar
 
 from pyhorde.config import TlsFiles
@@ -126,8 +126,16 @@ class Listener(Protocol):
 class Network(Protocol):
     """How nodes reach each other."""
 
-    async def listen(self, address: str, accept: Callable[[Stream], None]) -> Listener:
+    async def listen(
+        self,
+        address: str,
+        accept: Callable[[Stream], None],
+        refused: Callable[[str, str, str], None],
+    ) -> Listener:
         """Accept streams on ``HOST:PORT``; ``accept`` is called with each.
+
+        ``refused`` is told of those who are turned away before that: who it was, as in ``remote``,
+        why in one word, and what was said.
 
         Raises :class:`~pyhorde.errors.ConfigError` when the address cannot be bound.
         """
@@ -150,6 +158,9 @@ class Network(Protocol):
 
         ``received`` is called in the event loop, with each packet of at most 1,400 bytes.
         """
+
+    def statistics(self) -> Mapping[str, int]:
+        """Figures about connections, by name; counters end in ``_total``."""
 
     async def aclose(self) -> None:
         """Release what dialling holds on to. Idempotent."""

@@ -253,7 +253,12 @@ class MachineNetwork:
         self._machine = machine
         self._key = key
 
-    async def listen(self, address: str, accept: Callable[[Stream], None]) -> SimListener:
+    async def listen(
+        self,
+        address: str,
+        accept: Callable[[Stream], None],
+        refused: Callable[[str, str, str], None] | None = None,
+    ) -> SimListener:
         self._network.listen(self._machine, self._key, address, accept)
         return SimListener(self._network, address)
 
@@ -267,6 +272,9 @@ class MachineNetwork:
         self, address: str, received: Callable[[bytes], None]
     ) -> SimDatagrams | None:
         return self._network.packets.bind(self._machine, self._key, address, received)
+
+    def statistics(self) -> dict[str, int]:
+        return {}
 
     async def aclose(self) -> None:
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import dataclasses
 import json
@@ -20,10 +21,23 @@ from aiohttp import web
 from pyhorde.errors import HordeError, InvalidName
 from pyhorde.runtime.record import check_name
 
+BODY_TIMEOUT: Final = 10.0
+"""Seconds in which the body of a request has to come."""
 MAX_TIMEOUT: Final = 3600.0
 MAX_REQUEST_ID: Final = 128
 _REQUIRED: Final = object()
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+@dataclass(eq=False, repr=False)
+class TooSlow(HordeError):
+    """The request's body did not come within ``seconds``."""
+
+    seconds: float
+    http_status: ClassVar[int] = 408
+
+    def __str__(self) -> str:
+        return f"the body did not come within {self.seconds:g} s"
 
 
 @dataclass(eq=False, repr=False)
@@ -138,8 +152,13 @@ META: Final = (Field("value", "a value", lambda _: True),)
 
 
 async def read(request: web.Request, fields: Iterable[Field]) -> dict[str, Any]:
-    """The body's fields, checked, with defaults. Raises ``BadRequest``."""
-    body = parse(await request.read())
+    """The body's fields, checked, with defaults. Raises ``BadRequest``, ``TooSlow``."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            raw = await request.read()
+    except TimeoutError:
+        raise TooSlow(BODY_TIMEOUT) from None
+    body = parse(raw)
     if not isinstance(body, dict):
         raise BadRequest(f"the body must be an object, not {_kind(body)}")
     known = {field.name: field for field in fields}

@@ -24,6 +24,7 @@ import pytest
 
 from pyhorde import errors, settings
 from pyhorde.cli import cli
+from pyhorde.cluster.transport.admission import Kind
 from pyhorde.config import MembershipConfig, NodeConfig, ReplicationConfig, RuntimeConfig
 from pyhorde.testing.command import main as bad_days
 from pyhorde.testing.invariants import INVARIANTS
@@ -437,9 +438,11 @@ def test_the_example_of_two_replicas_prints_what_the_reference_shows():
 
 
 def test_every_figure_of_a_node_is_explained():
-    figures = re.search(r"def statistics.*?return \{(.*?)\n        \}", SOURCE, re.DOTALL)
-    assert figures is not None
-    known = set(re.findall(r"^            \"(\w+)\":", figures[1], re.MULTILINE))
+    sources = [ROOT / f"pyhorde/{path}.py" for path in ("node", "cluster/transport/http")]
+    source = "".join(path.read_text(encoding="utf-8") for path in sources)
+    figures = "".join(re.findall(r"def statistics.*?return \{(.*?)\n        \}", source, re.DOTALL))
+    known = set(re.findall(r"^            \"(\w+)\":", figures, re.MULTILINE))
+    known |= {f"connections_{kind.value}" for kind in Kind}
     found = rows(section("docs/reference/python.md", "Statistics"))[2:]
     assert set(re.findall(r"\w+", " ".join(row[0] for row in found))) == known
 

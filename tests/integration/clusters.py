@@ -171,8 +171,8 @@ class CuttableNetwork(HttpNetwork):
         self._node = node
         self._wires = wires
 
-    async def listen(self, address: str, accept: Any) -> Any:
-        listener: Listener = await super().listen(address, accept)
+    async def listen(self, address: str, *told: Any) -> Any:
+        listener: Listener = await super().listen(address, *told)
         self._wires.addresses[listener.address] = self._node
         return listener
 

@@ -19,6 +19,7 @@ import pytest
 from pyhorde.cluster.discovery import Discovery, announcements, multicast, source
 from pyhorde.cluster.discovery import srv as srv_source
 from pyhorde.cluster.real import RealWorld
+from pyhorde.cluster.transport.keyring import Keyring
 from tests.unit.cluster.discovery.near import Watcher, near
 
 NAME = "_pyhorde._tcp.example.com"
@@ -169,7 +170,7 @@ async def test_nodes_on_one_network_find_each_other_and_only_their_cluster(
 ):
     monkeypatch.setattr(announcements, "ANNOUNCE", 1000.0)  # they answer who asks, or nobody
     async with contextlib.AsyncExitStack() as stack:
-        secret = {"secret": b"0123456789abcdef"}
+        secret = {"keyring": Keyring((b"9f1c7a05d3e84b62a0c5718ee2d94f36",))}
         a = await stack.enter_async_context(neighbour(group, "10.0.0.1:7411", **secret))
         b = await stack.enter_async_context(neighbour(group, "10.0.0.2:7411", **secret))
         stranger = await stack.enter_async_context(neighbour(group, "10.0.0.3:7411"))

@@ -58,6 +58,10 @@ EARLY_FRAMES: Final = 8
 log = logging.getLogger("pyhorde.http")
 
 
+def _ignore(remote: str, why: str, text: str) -> None:
+    """Nobody is told who was turned away."""
+
+
 class PeerStream(asyncio.Protocol):
     """A :class:`~pyhorde.seam.Stream` over one TCP or TLS connection, of either side."""
 
@@ -298,17 +302,18 @@ class Door(asyncio.Protocol):
             network.admission.statistics.bad_requests += 1
             said = request.upgrade or "nothing"
             text = f"this node speaks {upgrade.PROTOCOL} here, not {said}"
-            network.on_refused("version", self._host, text)
+            network.on_refused(self._host, "version", text)
             self._refuse(426, "Upgrade Required", text)
         elif early:
             self._refuse(400, "Bad Request", "frames come after the answer")
         elif network.needs_certificate and not self._transport.get_extra_info("peercert"):
             text = "this node lets in peers that show a certificate of its authority"
-            network.on_refused("certificate", self._host, text)
+            network.on_refused(self._host, "certificate", text)
             self._refuse(403, "Forbidden", text)
         elif not network.admission.may_shake_hands(self._host):
-            network.on_refused("busy", self._host, "too many handshakes are under way")
-            self._refuse(503, "Service Unavailable", "too many handshakes are under way")
+            text = "too many handshakes are under way"
+            network.on_refused(self._host, "busy", text)
+            self._refuse(503, "Service Unavailable", text)
         else:
             self._transport.write(upgrade.accepted())
             self._leave()
@@ -435,8 +440,7 @@ class HttpNetwork:
         self.heads: dict[Door, None] = {}
         """Connections whose first request is not complete, the oldest first."""
         self.clients: set[Door] = set()
-        self.on_refused: Callable[[str, str, str], None] = lambda *_: None
-        """Told why somebody was refused before a stream began, where it is, and the text."""
+        self.on_refused: Callable[[str, str, str], None] = _ignore
         self._tls: tls.TlsContexts | None = None
         self.kernel_breaks = tcp.kernel_breaks()
         self._accept: Callable[[Stream], None] = lambda stream: stream.close()
@@ -466,8 +470,13 @@ class HttpNetwork:
         serve: Any = asyncio.get_running_loop().create_server
         self._servers.append(await serve(lambda: Door(self), backlog=BACKLOG, **where))
 
-    async def listen(self, address: str, accept: Callable[[Stream], None]) -> HttpListener:
-        self._accept = accept
+    async def listen(
+        self,
+        address: str,
+        accept: Callable[[Stream], None],
+        refused: Callable[[str, str, str], None] = _ignore,
+    ) -> HttpListener:
+        self._accept, self.on_refused = accept, refused
         self.admission.limit = min(MAX_CONNECTIONS, _descriptors() - DESCRIPTORS)
         host, port = split_address(address, "bind")
         self._runner = web.AppRunner(
@@ -570,6 +579,17 @@ class HttpNetwork:
         if endpoint is not None:
             self._endpoints.append(endpoint)
         return endpoint
+
+    def statistics(self) -> dict[str, int]:
+        refused = self.admission.statistics
+        return {
+            **{f"connections_{kind.value}": self.admission.count(kind) for kind in Kind},
+            "connections_full_total": refused.full,
+            "connections_evicted_total": refused.evicted,
+            "connections_slow_total": refused.slow,
+            "connections_busy_total": refused.handshakes,
+            "connections_bad_total": refused.bad_requests,
+        }
 
     async def aclose(self) -> None:
         """Release everything. Idempotent."""

@@ -33,6 +33,7 @@ from pyhorde.cluster.transport.handshake import (
     Welcome,
 )
 from pyhorde.cluster.transport.keyring import Keyring
+from pyhorde.cluster.transport.rate_limit import RateLimit
 from pyhorde.cluster.transport.wire import Lane, Wire
 from pyhorde.config import NodeConfig
 from pyhorde.errors import ClusterError, HandshakeRefused, PeerUnreachable, ProtocolError
@@ -288,6 +289,7 @@ class Links:
         self._encoded: dict[int, tuple[Any, bytes]] = {}
         """The messages sent last, and their bytes: what goes to many is encoded once."""
         self._handshakes = Tasks()
+        self._rate_limit = RateLimit()
         self._closed = False
 
     @property
@@ -460,7 +462,7 @@ class Links:
     def _turn_away(self, stream: Stream, why: str, detail: str) -> None:
         stream.send(handshake.turned_away(why, detail))
         stream.close()
-        self._count_refusal({"from": stream.remote, "why": why, "detail": detail})
+        self.turned_away(stream.remote, why, detail)
 
     async def _welcome(self, stream: Stream) -> None:
         frames, arrived = _Frames(stream), self._world.now()
@@ -511,8 +513,7 @@ class Links:
         refusal = Refusal(refusal.why, refusal.detail, refusal.holder, settled)
         stream.send(core.answer(refusal))
         if refusal.why != "self":
-            fields = {"from": stream.remote, "why": refusal.why, "detail": refusal.detail}
-            self._count_refusal(fields)
+            self.turned_away(stream.remote, refusal.why, refusal.detail)
         session = core.session(sealed=not stream.is_sealed)
         confirm = handshake.confirmation(session.open(await frames.next()))
         guest = _member(confirm.member)
@@ -520,9 +521,17 @@ class Links:
         if refusal.why == "name" and guest.name == self._events.view.me.name:
             self._events.on_name_contested(guest)
 
-    def _count_refusal(self, fields: dict[str, Any]) -> None:
+    def turned_away(self, remote: str, why: str, detail: str) -> None:
+        """Somebody who wanted to be a peer was not let in."""
         self.statistics.refused_handshakes += 1
-        log.warning("handshake_refused", extra={"fields": fields})
+        self._warn("handshake_refused", remote, {"from": remote, "why": why, "detail": detail})
+
+    def _warn(self, event: str, remote: str, fields: dict[str, Any]) -> None:
+        """Log it, but not as often as strangers like."""
+        told, suppressed = self._rate_limit.allow(event, remote, self._world.now())
+        if told:
+            more = {"suppressed": suppressed} if suppressed else {}
+            log.warning(event, extra={"fields": {**fields, **more}})
 
     async def _is_there(self, refusal: Refusal) -> bool:
         """Whether the holder of the name shows that it lives: it may be gone without a trace.
@@ -560,7 +569,7 @@ class Links:
         """What came over the link was bad; that ends it."""
         self.statistics.refused_frames += 1
         fields = {"boot": link.boot[:8], "remote": link.stream.remote, "error": str(error)}
-        log.warning("frame_refused", extra={"fields": fields})
+        self._warn("frame_refused", link.stream.remote, fields)
         self._drop(link, f"refused what it sent: {error}")
 
     def lost(self, link: Link, reason: str) -> None:
