@@ -168,11 +168,14 @@ class Replica(Joining):
         if known is not None:
             self._seen[origin] = known
 
-    def forget(self, origin: Origin) -> None:
-        """Learn anew all that this origin claims (its copy here was found wrong)."""
+    def forget(self, origin: Origin, upto: int = MAX_SEQ) -> None:
+        """Learn anew all that this origin claims (its copy here was found wrong).
+
+        ``upto``: there are no more than so many events of it, whatever was said.
+        """
         log = self._logs.get(origin)
         if log is not None and origin != self.origin:
-            self._seen[origin] = max(log.seq, self._seen.get(origin, 0))
+            self._seen[origin] = min(upto, max(log.seq, self._seen.get(origin, 0)))
             names = log.registers(0)
             self._discard(log)
             self._log(origin).register_floor = log.register_floor

@@ -106,6 +106,8 @@ class _Peer:
     """It was when it began an answer that is here by now."""
     said: int | None = None
     """How many own events it says, or showed, that there are."""
+    ahead: int = 0
+    """By how many events others are believed to be ahead of that."""
 
 
 class Replication:
@@ -168,7 +170,7 @@ class Replication:
         A node that joins asks one peer first, and the others when it has all that this one has.
         """
         self.replica.revive(boot)
-        self._peers[boot] = _Peer(Sender(boot, self._pushes), now)
+        self._peers[boot] = _Peer(Sender(boot, self._pushes), now, ahead=AHEAD)
         self._choose()
         if not self.settled:
             if self._first in self._peers:
@@ -355,7 +357,7 @@ class Replication:
             if segment.origin != boot
             and (peer := self._peers.get(segment.origin)) is not None
             and peer.said is not None
-            and segment.to > max(peer.said, self.replica.known(segment.origin)) + AHEAD
+            and segment.to > max(peer.said, self.replica.known(segment.origin)) + peer.ahead
         }
         for segment in delta.segments:
             if segment.origin == boot:
@@ -477,7 +479,9 @@ class Replication:
             self._peers[boot].out.repair()
             effects += self._flow(boot)
         if found.claims:
-            self.replica.forget(boot)
+            peer = self._peers[boot]
+            peer.ahead = 0  # perhaps somebody has made its events up, and does it again
+            self.replica.forget(boot, MAX_EVENT if peer.said is None else peer.said)
             effects += self.ask(boot, now)
         return effects
 
