@@ -50,6 +50,8 @@ days: $(READY) ## bad days for a simulated cluster of five, DAYS known seeds and
 benchmarks: $(READY) ## the figures of registry and membership, and whether anything is lost
 	$(call step,figures)
 	-@$(BIN)/python benchmarks/registry.py
+	$(call step,what a message costs)
+	-@$(BIN)/python benchmarks/wire.py
 	$(call step,what stays behind)
 	-@$(BIN)/python benchmarks/churn.py
 	$(call step,a pulled cable)

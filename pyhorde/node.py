@@ -14,6 +14,7 @@ from pyhorde.cluster.member import Member, View
 from pyhorde.cluster.membership.peers_file import PeersFile
 from pyhorde.cluster.real import RealWorld
 from pyhorde.cluster.transport.codec import MAX_META_BYTES, Codec
+from pyhorde.cluster.transport.handshake import check_record
 from pyhorde.config import NodeConfig, TlsFiles
 from pyhorde.crdt import Joined, Replica
 from pyhorde.errors import ConfigError, HordeError, NodeClosed, NotReady
@@ -137,6 +138,7 @@ class Node:
             types=self.offers.types,
             labels=tuple(sorted(dict(config.labels).items())),
         )
+        check_record(me, config.cluster)
         self._replica = Replica(me.boot, config.replication.max_clock_skew)
         self._replica.limits |= {META: MAX_META_BYTES + WRAPPING, WISHES: MAX_META_BYTES}
         cluster = Cluster(config, world, me, self._replica, RUNTIME_MESSAGES)

@@ -42,8 +42,6 @@ from pyhorde.errors import ConfigError, ProtocolError
 
 PROLOGUE: Final = f"pyhorde/{VERSION}".encode()
 MAX_TEXT: Final = 200
-MAX_RECORD_BYTES: Final = 12 * 1024
-"""A node's own record, with its types and labels, has to leave room in a frame of the handshake."""
 _NOISE, _REFUSED, _OPEN = b"\x00", b"\x01", b"\x02"
 
 
@@ -261,6 +259,15 @@ def refusal(
         detail = f"the name {guest.name!r} belongs to the live node at {holder.address}"
         return Refusal("name", detail, holder.to_wire())
     return None
+
+
+def check_record(me: Member, cluster: str) -> None:
+    """Raise ``ConfigError`` for a record that is too large for a greeting."""
+    try:
+        HANDSHAKE.decode_greeting(HANDSHAKE.encode(Hello(cluster, me.to_wire(), *[" " * 260] * 2)))
+    except ProtocolError:
+        problem = "this node's types and labels are too many to be told when it is introduced"
+        raise ConfigError("labels", problem, "some 14 KiB of names are the most") from None
 
 
 def is_here(hello: Hello, here: AbstractSet[str]) -> bool:

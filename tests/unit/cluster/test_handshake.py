@@ -19,6 +19,7 @@ from pyhorde.cluster.transport.handshake import (
     Session,
     Unproven,
     Welcome,
+    check_record,
     confirmation,
     keeps_own,
     refusal,
@@ -27,7 +28,7 @@ from pyhorde.cluster.transport.handshake import (
 )
 from pyhorde.cluster.transport.keyring import Keyring
 from pyhorde.cluster.transport.noise import NoiseError
-from pyhorde.errors import ProtocolError
+from pyhorde.errors import ConfigError, ProtocolError
 
 ME = Member(name="me", address="me:1", boot="boot-me", generation=5)
 A = Member(name="a", address="a:1", boot="boot-a", generation=5)
@@ -115,6 +116,14 @@ def test_the_same_boot_is_let_in_again():
 )
 def test_who_meant_another_address_was_led_here_by_somebody(dialled: str, reached: str, why: str):
     assert refused(hello(dialled=dialled, reached=reached)) == why
+
+
+def test_a_record_that_does_not_fit_into_a_greeting_is_refused_before_anybody_is_dialled():
+    check_record(replace(ME, types=tuple(f"module:Type{n}" for n in range(500))), "horde")
+    with pytest.raises(ConfigError, match="too many"):
+        check_record(replace(ME, labels=tuple((f"k{n}", "v" * 250) for n in range(64))), "horde")
+    with pytest.raises(ConfigError, match="too many"):
+        check_record(replace(ME, types=tuple(f"a.module:Type{n}" for n in range(1000))), "horde")
 
 
 def test_addresses_are_compared_by_what_they_mean():
