@@ -50,7 +50,8 @@ class Stream(Protocol):
     """One duplex channel to a peer: whole frames, in order, at most once, or broken for good.
 
     A frame that :meth:`send` accepted may still be lost when the stream breaks; nobody is told
-    which. Until :meth:`trust` frames are short, and larger ones break it.
+    which. Until :meth:`trust` frames are short, and larger ones break it; and it pauses after each
+    that has come, until ``resume_reading``.
     """
 
     @property

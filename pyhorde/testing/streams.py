@@ -103,7 +103,7 @@ class SimStream:
 
     def resume_reading(self) -> None:
         self._is_paused = False
-        if self._early:
+        if self._early or (self._over is not None and not self._told):
             self._network.loop.call_soon(self._deliver, context=self._context)
 
     def close(self) -> None:
@@ -123,7 +123,18 @@ class SimStream:
             return
         if self._early and not self._told:
             early, self._early = self._early, []
-            self._owner.frames_received(early)
+            if self._limit == MAX_UNTRUSTED_BYTES:
+                early, self._early = early[:1], early[1:]
+                self._is_paused = True
+            if max(map(len, early)) > self._limit:
+                self._early.clear()
+                self._is_paused = False
+                self.transmit(Ending("reset"))
+                self.end("a frame that is too large")
+            else:
+                self._owner.frames_received(early)
+        if self._is_paused:
+            return
         if self._over is not None and not self._told and not self._early:
             self._told = True
             self._owner.stream_closed(self._over)
@@ -178,10 +189,7 @@ class SimStream:
         """The process of this end's machine gets the item."""
         if isinstance(item, bytes):
             self._network.loop.mark(len(item))
-            if len(item) > self._limit:
-                self.transmit(Ending("reset"))
-                self.end("a frame that is too large")
-            elif self._over is None:
+            if self._over is None:
                 self._early.append(item)
                 if len(self._early) == 1:
                     self._network.loop.call_soon(self._deliver, context=self._context)

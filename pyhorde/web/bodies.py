@@ -21,6 +21,8 @@ from aiohttp import web
 from pyhorde.errors import HordeError, InvalidName
 from pyhorde.runtime.record import check_name
 
+MAX_NESTING: Final = 100
+"""Levels of lists and objects in a body; what travels between nodes has no more either."""
 BODY_TIMEOUT: Final = 10.0
 """Seconds in which the body of a request has to come."""
 MAX_TIMEOUT: Final = 3600.0
@@ -168,6 +170,22 @@ async def read(request: web.Request, fields: Iterable[Field]) -> dict[str, Any]:
     return {name: _taken(body, field) for name, field in known.items()}
 
 
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects are nested in more than ``MAX_NESTING`` levels."""
+    level = [value]
+    for _ in range(MAX_NESTING):
+        below: list[Any] = []
+        for each in level:
+            if isinstance(each, list):
+                below += [one for one in each if isinstance(one, list | dict)]
+            elif isinstance(each, dict):
+                below += [one for one in each.values() if isinstance(one, list | dict)]
+        if not below:
+            return False
+        level = below
+    return True
+
+
 def parse(raw: bytes) -> Any:
     """The value that the bytes are as JSON: UTF-8, and only what JSON has. Or ``BadRequest``."""
     if not raw.strip():
@@ -175,6 +193,8 @@ def parse(raw: bytes) -> Any:
     try:
         text = raw.decode()
         value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        if text.count("[") + text.count("{") > MAX_NESTING and _is_deep(value):
+            raise RecursionError
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -185,7 +205,7 @@ def parse(raw: bytes) -> Any:
     except UnicodeEncodeError:
         raise BadRequest("the body holds half a surrogate pair, which is no text") from None
     except RecursionError:
-        raise BadRequest("the body is nested too deeply") from None
+        raise BadRequest(f"the body is nested more than {MAX_NESTING} levels deep") from None
     except ValueError:
         raise BadRequest("the body holds a number with too many digits") from None
     return value

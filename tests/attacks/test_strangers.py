@@ -32,6 +32,11 @@ from tests.attacks.strangers import OTHER, SECRET, Raw, answering, relay, status
 from tests.integration.clusters import Horde, states_in, until
 from tests.integration.processes import Replicated
 
+pytestmark = [
+    # Strangers are cut off in the middle of everything.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 EVIL = Member(name="evil", address="127.0.0.1:9", boot="e" * 32, generation=1)
 
 

@@ -23,6 +23,7 @@ class Inbox:
         """The next frame. Raises ``StreamClosed`` at the end, and every time after that."""
         if self.reason is not None and self.frames.empty():
             raise StreamClosed(self.reason)
+        self.stream.resume_reading()
         async with asyncio.timeout(timeout):
             frame = await self.frames.get()
         if frame is None:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from pyhorde import Node
-from pyhorde.cluster.member import Member
+from pyhorde.cluster.member import Member, Status
 from pyhorde.cluster.real import RealWorld
 from pyhorde.cluster.transport.handshake import Accepting, Dialling, Hello, Refusal, turned_away
 from pyhorde.cluster.transport.http import HttpNetwork
@@ -244,3 +244,20 @@ async def test_a_recorded_greeting_does_not_make_a_node_that_joins_give_up_its_n
     await starting
     assert a.state == "ready"
     await network.aclose()
+
+
+async def test_what_follows_a_confirmation_may_be_large(horde: Horde):
+    """A table of a thousand members comes with it, before anybody has looked at who confirms."""
+    a = await horde.start("a", secret=SECRET, labels={f"k{n}": "v" * 200 for n in range(40)})
+    for number in range(300):
+        name, boot = f"g{number}", f"{number:032x}"
+        ghost = Member(name=name, address=f"{name}:1", boot=boot, generation=1)
+        now = a._world.now()
+        a.cluster_parts.detector.roster.store(ghost.at(Status.LEFT), "the test says so", now)
+    b = horde.make("b", secret=SECRET, bind="127.0.0.1:0")
+    await b.start()
+    horde.nodes["b"] = b
+    a.cluster_parts.dialer.found("test", [b.config.bind])
+    await until(lambda: "g299" in b.view.by_name, "b has been told everything")
+    assert a.statistics()["refused_frames_total"] == b.statistics()["refused_frames_total"] == 0
+    assert b.statistics()["connections_bad_total"] == 0

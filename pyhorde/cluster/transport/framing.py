@@ -35,11 +35,13 @@ def framed(frame: bytes) -> bytes:
 class Deframer:
     """Cuts what arrives into frames."""
 
-    __slots__ = ("_kept", "_wanted", "is_pinged", "limit")
+    __slots__ = ("_kept", "_limit", "_wanted", "is_pinged", "is_trusted")
 
     def __init__(self) -> None:
-        self.limit = MAX_UNTRUSTED_BYTES
-        """Longest frame that is accepted."""
+        self.is_trusted = False
+        """Whether frames may be large. Until then each is given out by itself, so that what follows
+        it is looked at only when somebody has decided about the first."""
+        self._limit = MAX_UNTRUSTED_BYTES
         self.is_pinged = False
         """Whether a sign of life was asked for since somebody set this to False."""
         self._kept = bytearray()
@@ -47,11 +49,15 @@ class Deframer:
         self._wanted = _HEAD
         """So many bytes must be kept before it makes sense to look again."""
 
+    def trust(self) -> None:
+        """From now on frames may be large, and as many are given out as there are."""
+        self.is_trusted, self._limit = True, MAX_SEALED_BYTES
+
     def feed(self, data: bytes) -> list[bytes]:
         """The frames that are complete with these bytes. Raises ``ProtocolError``."""
         if not self._kept:
             length = int.from_bytes(data[:_HEAD], "big")
-            if length == len(data) - _HEAD and length <= self.limit:  # as it mostly is
+            if length == len(data) - _HEAD and length <= self._limit:  # as it mostly is
                 return [data[_HEAD:]]
         else:
             self._kept += data
@@ -61,10 +67,10 @@ class Deframer:
             self._kept.clear()
         frames: list[bytes] = []
         start, end = 0, len(data)
-        wanted = _HEAD
+        wanted, limit = _HEAD, self._limit
         while end - start >= _HEAD:
             length = int.from_bytes(data[start : start + _HEAD], "big")
-            if length > self.limit:
+            if length > limit:
                 self._control(length)
                 start += _HEAD
                 continue
@@ -74,6 +80,8 @@ class Deframer:
                 break
             frames.append(data[start + _HEAD : after])
             start = after
+            if not self.is_trusted:
+                break
         if start < end:
             self._kept += data[start:]
             self._wanted = wanted
@@ -83,4 +91,4 @@ class Deframer:
         if word == _CONTROL | 1:
             self.is_pinged = True
         elif word != _CONTROL | 2:
-            raise ProtocolError(f"a frame that is too large: {word} bytes, {self.limit} at most")
+            raise ProtocolError(f"a frame that is too large: {word} bytes, {self._limit} at most")

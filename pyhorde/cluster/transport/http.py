@@ -23,7 +23,6 @@ from aiohttp import web
 from pyhorde.cluster.transport import tcp, tls, udp, upgrade
 from pyhorde.cluster.transport.admission import DESCRIPTORS, MAX_CONNECTIONS, Admission, Kind
 from pyhorde.cluster.transport.framing import (
-    MAX_SEALED_BYTES,
     PING,
     PONG,
     Deframer,
@@ -112,7 +111,7 @@ class PeerStream(asyncio.Protocol):
             self._tell()
 
     def trust(self) -> None:
-        self._deframer.limit = MAX_SEALED_BYTES
+        self._deframer.trust()
         if self._kind is not Kind.PEER and not self._lost.done():
             self._network.admission.leave(self._kind, self._remote)
             self._kind = Kind.PEER
@@ -128,7 +127,9 @@ class PeerStream(asyncio.Protocol):
 
     def resume_reading(self) -> None:
         if self._over is None:
-            self._transport.resume_reading()
+            with suppress(RuntimeError):  # it reads, or it is closing
+                self._transport.resume_reading()
+            self.data_received(b"")
 
     def close(self) -> None:
         self._told = True
@@ -200,10 +201,12 @@ class PeerStream(asyncio.Protocol):
         if self._deframer.is_pinged:
             self._deframer.is_pinged = False
             self._transport.write(PONG)
-        if not self._network.kernel_breaks:
+        if data and not self._network.kernel_breaks:
             self._heard = asyncio.get_running_loop().time()
         if not frames:
             return
+        if not self._deframer.is_trusted:
+            self._transport.pause_reading()
         if self._owner is not None:
             self._owner.frames_received(frames)
             return
@@ -387,6 +390,7 @@ class _Caller(asyncio.Protocol):
     def __init__(self, address: str) -> None:
         self._request = upgrade.request(address)
         self._kept = b""
+        self.is_lost = False
         self.transport: asyncio.Transport
         self.answer: asyncio.Future[tuple[upgrade.Response, bytes]] = (
             asyncio.get_running_loop().create_future()
@@ -412,6 +416,7 @@ class _Caller(asyncio.Protocol):
             self.answer.set_result((response, self._kept))
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.is_lost = True
         if not self.answer.done():
             self.answer.set_exception(error or ProtocolError("it hung up"))
 
@@ -547,10 +552,12 @@ class HttpNetwork:
             _abort(caller)
             raise PeerUnreachable(address, _explained(response))
         stream = self._opened(caller.transport, host, dialled=True)
+        with suppress(RuntimeError):  # it is closing already
+            caller.transport.resume_reading()
         if early:
             stream.data_received(early)
-        with suppress(RuntimeError):  # it is closed already
-            caller.transport.resume_reading()
+        if caller.is_lost:
+            stream.connection_lost(None)
         return stream
 
     async def _connect(self, address: str, host: str, port: int) -> _Caller:

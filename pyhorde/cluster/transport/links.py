@@ -49,7 +49,6 @@ PROOF_OF_LIFE: Final = 1.0
 """Seconds for the holder of a name to answer, before whoever wants the name is told to stop."""
 STAND_BACK: Final = 1.0
 """Seconds for which a dialler waits for the end of an attempt of the other side."""
-HANDSHAKE_FRAMES: Final = 4
 FRAME_TARGET: Final = 64 * 1024
 """Messages are joined to one frame up to about this many bytes."""
 QUEUE_BYTES: Final = 64 * 1024 * 1024
@@ -235,6 +234,7 @@ class _Frames:
 
     async def next(self) -> bytes:
         """The next frame. Raises ``StreamClosed``."""
+        self._stream.resume_reading()
         while not self._kept:
             if self._reason is not None:
                 raise Closed(self._reason)
@@ -249,13 +249,12 @@ class _Frames:
         if kept:
             link.frames_received(kept)
         self._stream.attach(link)
+        self._stream.resume_reading()
         if self._reason is not None:
             link.stream_closed(self._reason)
 
     def frames_received(self, frames: Sequence[bytes]) -> None:
         self._kept.extend(frames)
-        if len(self._kept) > HANDSHAKE_FRAMES:
-            self._stream.pause_reading()
         self._wake()
 
     def stream_closed(self, reason: str) -> None:

@@ -21,6 +21,7 @@ from pyhorde.errors import ProtocolError
 def test_frames_are_the_same_however_the_stream_is_cut(frames: list[bytes], cuts: list[int]):
     stream = b"".join(map(framed, frames))
     deframer, found = Deframer(), []
+    deframer.trust()
     for size in [*cuts, len(stream) + 1]:
         found += deframer.feed(stream[:size])
         stream = stream[size:]
@@ -44,7 +45,7 @@ def test_what_is_too_large_is_refused_at_its_head_and_nothing_of_it_is_kept():
 @pytest.mark.parametrize("extra", [0, 1])
 def test_who_is_trusted_may_send_more_but_not_everything(extra: int):
     deframer = Deframer()
-    deframer.limit = MAX_SEALED_BYTES
+    deframer.trust()
     assert deframer.feed(framed(bytes(1_000_000))) == [bytes(1_000_000)]
     head = (MAX_SEALED_BYTES + extra).to_bytes(4, "big")
     if not extra:
@@ -59,8 +60,18 @@ def test_a_whole_frame_that_is_too_large_is_refused_too():
         Deframer().feed(framed(bytes(MAX_UNTRUSTED_BYTES + 1)))
 
 
+def test_what_follows_a_frame_of_a_stranger_waits_until_somebody_has_decided_about_it():
+    deframer = Deframer()
+    large = bytes(MAX_UNTRUSTED_BYTES + 1)
+    assert deframer.feed(framed(b"a") + framed(b"b") + framed(large)) == [b"a"]
+    assert deframer.feed(b"") == [b"b"]
+    deframer.trust()
+    assert deframer.feed(b"") == [large]
+
+
 def test_signs_of_life_are_no_frames():
     deframer = Deframer()
+    deframer.trust()
     assert deframer.feed(framed(b"a") + PONG + framed(b"b")) == [b"a", b"b"]
     assert not deframer.is_pinged
     assert deframer.feed(PING[:2]) == []

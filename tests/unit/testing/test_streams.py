@@ -7,10 +7,23 @@ from typing import Any
 
 import pytest
 
+from pyhorde.cluster.transport.framing import MAX_UNTRUSTED_BYTES
 from pyhorde.testing import Conditions
 from pyhorde.testing.conditions import RESEND_FIRST
+from pyhorde.testing.network import MachineNetwork
 from pyhorde.testing.streams import GIVE_UP, RETRY_MOST
-from tests.unit.testing.wires import A_TO_B, B_TO_A, CLOSED, FAR, Wire, frames, kill, play, send_all
+from tests.unit.testing.wires import (
+    A_TO_B,
+    B_TO_A,
+    CLOSED,
+    FAR,
+    Reader,
+    Wire,
+    frames,
+    kill,
+    play,
+    send_all,
+)
 
 # ---- order ---------------------------------------------------------------------------------------
 
@@ -336,5 +349,49 @@ def test_of_a_connection_that_is_over_the_operating_system_says_nothing():
         await asyncio.sleep(1)
         assert stream.host_silence() is None
         assert wire.ends[0].host_silence() is None
+
+    play(story)
+
+
+# ---- trust ---------------------------------------------------------------------------------------
+
+
+def test_before_trust_each_frame_is_given_out_by_itself_and_only_then_the_next_one_counts():
+    async def story(wire: Wire) -> None:
+        heard: list[object] = []
+        accepted: list[Any] = []
+
+        def accept(stream: Any) -> None:
+            accepted.append(stream)
+            stream.attach(Reader(heard))
+
+        wire.network.listen("b", "b#1", "b:2", accept)
+        dialling = MachineNetwork(wire.network, "a", "a#1").dial("b:2", 5.0)
+        stream = await wire.loop.run_as("a#1", dialling)
+        large = bytes(MAX_UNTRUSTED_BYTES + 1)
+        send_all(stream, [b"1", b"2", large, large])
+        await asyncio.sleep(1)
+        assert heard == [b"1"]
+        accepted[0].resume_reading()
+        await asyncio.sleep(1)
+        assert heard == [b"1", b"2"]
+        accepted[0].trust()
+        accepted[0].resume_reading()
+        await asyncio.sleep(1)
+        assert heard == [b"1", b"2", large, large]
+
+    play(story)
+
+
+def test_a_large_frame_of_a_stranger_breaks_the_stream_at_both_ends():
+    async def story(wire: Wire) -> None:
+        heard: list[object] = []
+        wire.network.listen("b", "b#1", "b:2", lambda s: s.attach(Reader(heard)))
+        dialling = MachineNetwork(wire.network, "a", "a#1").dial("b:2", 5.0)
+        stream = await wire.loop.run_as("a#1", dialling)
+        stream.attach(Reader(wire.answers))
+        stream.send(bytes(MAX_UNTRUSTED_BYTES + 1))
+        await asyncio.sleep(1)
+        assert (heard, wire.answers) == (["a frame that is too large"], ["reset"])
 
     play(story)

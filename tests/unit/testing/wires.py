@@ -31,11 +31,13 @@ class Wire:
 
     def _accept(self, stream: Any) -> None:
         self.ends.append(stream)
+        stream.trust()
         stream.attach(Reader(self.heard))
 
     async def dial(self, timeout: float = 5.0) -> Any:
         dialling = MachineNetwork(self.network, "a", "a#1").dial("b:1", timeout)
         stream = await self.loop.run_as("a#1", dialling)
+        stream.trust()
         stream.attach(Reader(self.answers))
         await asyncio.sleep(0.001)
         return stream
