@@ -44,7 +44,7 @@ from pyhorde.runtime.messages import RUNTIME_MESSAGES
 ME, YOU = "a" * 32, "b" * 32
 REFUSALS: Final = (ProtocolError, ValueError)
 PEAK_PER_BYTE: Final = 100
-PEAK_BASE: Final = 256 * 1024
+PEAK_BASE: Final = 512 * 1024
 MAX_GROWTH: Final = 512 * 1024
 """Bytes that a whole run may leave behind: caches of the interpreter, for example."""
 

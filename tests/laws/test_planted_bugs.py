@@ -256,7 +256,7 @@ BUGS = {
         Replica, "forget", "self._log(origin).register_floor = log.register_floor", "pass"
     ),
     "the registers of an origin that is learned anew are news": Bug(
-        Replica, "forget", "self._seen[origin] = max(", "_ = max("
+        Replica, "forget", "self._seen[origin] = min(", "_ = min("
     ),
     "the registers of an origin that is learned anew are not carried": Bug(
         Replica, "forget", "self._log(origin).carry(name, dot.seq)", "pass"

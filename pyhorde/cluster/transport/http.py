@@ -75,6 +75,8 @@ class PeerStream(asyncio.Protocol):
         self._deframer = Deframer()
         self._owner: StreamOwner | None = None
         self._early: list[bytes] = []
+        self._is_trusted = False
+        """Whether what comes are frames of a proven peer, and nothing else is of interest."""
         self.writable = True
         self._over: str | None = None
         """Why it has ended."""
@@ -112,6 +114,8 @@ class PeerStream(asyncio.Protocol):
 
     def trust(self) -> None:
         self._deframer.trust()
+        # Where its event loop is asked for signs of life, they are looked for among the frames.
+        self._is_trusted = self._network.kernel_breaks
         if self._kind is not Kind.PEER and not self._lost.done():
             self._network.admission.leave(self._kind, self._remote)
             self._kind = Kind.PEER
@@ -193,11 +197,19 @@ class PeerStream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._over is not None:
             return
+        deframer = self._deframer
         try:
-            frames = self._deframer.feed(data)
+            frames = deframer.feed(data)
         except ProtocolError as error:
             self.refuse(error.problem)
             return
+        if self._is_trusted and frames and not deframer.is_pinged and self._owner is not None:
+            self._owner.frames_received(frames)
+            return
+        self._heard_from(data, frames)
+
+    def _heard_from(self, data: bytes, frames: list[bytes]) -> None:
+        """What is not just frames of a peer that has proven itself."""
         if self._deframer.is_pinged:
             self._deframer.is_pinged = False
             self._transport.write(PONG)

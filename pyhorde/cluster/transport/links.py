@@ -96,7 +96,8 @@ class Link:
     """One stream to one boot, with its waiting messages. Owns the stream."""
 
     __slots__ = (
-        "_corked", "_flushing", "_lanes", "_links", "_loop", "_session", "_unread", "_waiting",
+        "_corked", "_decode", "_flushing", "_lanes", "_links", "_loop", "_session", "_statistics",
+        "_unread", "_waiting",
         "boot", "dialled_at", "dropped", "frames", "had", "psk", "stream",
     )  # fmt: skip
 
@@ -115,6 +116,8 @@ class Link:
         self.frames = 0
         """How many have come from there."""
         self._links = links
+        self._statistics = links.statistics
+        self._decode = links.wire.decode
         self._session = session
         self._loop = asyncio.get_running_loop()
         self._lanes: tuple[deque[bytes], ...] = tuple(deque() for _ in Lane)
@@ -149,19 +152,25 @@ class Link:
         self._flushing = False
         if self.dropped:
             return
-        statistics = self._links.statistics
+        control, call, bulk = self._lanes
         while self._waiting and self.stream.writable:
-            parts: list[bytes] = []
-            size = 0
-            for lane in self._lanes:
-                while lane and size < FRAME_TARGET:
-                    part = lane.popleft()
-                    parts.append(part)
-                    size += len(part)
+            is_lone = len(call) == 1 and not (control or bulk)  # most often
+            payload = call.popleft() if is_lone else self._joined()
+            size = len(payload)
             self._waiting -= size
-            self.stream.send(self._session.seal(parts[0] if len(parts) == 1 else b"".join(parts)))
+            self.stream.send(self._session.seal(payload))
+            statistics = self._statistics
             statistics.sent_messages += 1
             statistics.sent_bytes += size
+
+    def _joined(self) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        for lane in self._lanes:
+            while lane and size < FRAME_TARGET:
+                parts.append(lane.popleft())
+                size += len(parts[-1])
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def say(self, message: Any) -> None:
         """Send this one before everything else, now."""
@@ -174,17 +183,19 @@ class Link:
             self._unread.extend(frames)
             return
         self._corked = True
-        for position, frame in enumerate(frames, 1):
-            if self.dropped:
-                break
-            if self._take(frame) and position < len(frames):
-                self._unread.extend(frames[position:])
-                self.stream.pause_reading()
-                self._loop.call_soon(self._go_on)
-                break
-        self._corked = False
-        if self._flushing:
-            self.flush()
+        try:
+            for position, frame in enumerate(frames, 1):
+                if self.dropped:
+                    break
+                if self._take(frame) and position < len(frames):
+                    self._unread.extend(frames[position:])
+                    self.stream.pause_reading()
+                    self._loop.call_soon(self._go_on)
+                    break
+        finally:
+            self._corked = False
+            if self._flushing:
+                self.flush()
 
     def _go_on(self) -> None:
         """Something large has been handled, and others had their turn."""
@@ -195,12 +206,12 @@ class Link:
 
     def _take(self, frame: bytes) -> bool:
         """Handle one frame; whether others should have their turn before the next one."""
-        links, boot = self._links, self.boot
+        links, boot, statistics = self._links, self.boot, self._statistics
+        deliver = links.deliver
         self.frames += 1
-        statistics, deliver = links.statistics, links.deliver
         statistics.received_bytes += len(frame)
         try:
-            messages = links.wire.decode(self._session.open(frame))
+            messages = self._decode(self._session.open(frame))
             for message in messages:
                 if self.dropped:  # what comes next may be part of something lost
                     return False

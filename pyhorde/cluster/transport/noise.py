@@ -48,16 +48,17 @@ class CipherState:
     them.
     """
 
-    __slots__ = ("_aead", "_order", "_shift", "nonce")
+    __slots__ = ("_open", "_order", "_seal", "_shift", "nonce")
 
     def __init__(self, key: bytes, cipher: Cipher = "AESGCM") -> None:
-        self._aead: AESGCM | ChaCha20Poly1305
+        aead: AESGCM | ChaCha20Poly1305
         self._order: Literal["big", "little"]
         # A nonce is four zero bytes and the number: big-endian for AES-GCM, else little-endian.
         if cipher == "AESGCM":
-            self._aead, self._order, self._shift = AESGCM(key), "big", 0
+            aead, self._order, self._shift = AESGCM(key), "big", 0
         else:
-            self._aead, self._order, self._shift = ChaCha20Poly1305(key), "little", 32
+            aead, self._order, self._shift = ChaCha20Poly1305(key), "little", 32
+        self._seal, self._open = aead.encrypt, aead.decrypt
         self.nonce = 0
         """The number of the next message. It never wraps."""
 
@@ -67,8 +68,7 @@ class CipherState:
         if nonce >= MAX_NONCE:
             raise NoiseError("all numbers of this session are used")
         self.nonce = nonce + 1
-        number = (nonce << self._shift).to_bytes(12, self._order)
-        return self._aead.encrypt(number, plaintext, ad)
+        return self._seal((nonce << self._shift).to_bytes(12, self._order), plaintext, ad)
 
     def decrypt(self, ciphertext: bytes, ad: bytes | None = None) -> bytes:
         """The text that was sealed. Raises ``NoiseError``; the number is then still to come."""
@@ -77,7 +77,7 @@ class CipherState:
             raise NoiseError("all numbers of this session are used")
         number = (nonce << self._shift).to_bytes(12, self._order)
         try:
-            plaintext = self._aead.decrypt(number, ciphertext, ad)
+            plaintext = self._open(number, ciphertext, ad)
         except InvalidTag as error:
             raise NoiseError("a wrong seal") from error
         self.nonce = nonce + 1

@@ -94,10 +94,15 @@ class Wire:
         try:
             if 0 < len(frame) <= TINY:  # most are, and most hold one message
                 try:
-                    return [self._message(unpackb(frame, strict_map_key=False))]
+                    raw = unpackb(frame, strict_map_key=False)
                 except msgpack.ExtraData:
-                    pass
-            elif len(frame) > MAX_FRAME_BYTES:
+                    return [self._message(raw) for raw in _unpacked(frame)]
+                if type(raw) is list and raw:  # the way of nearly all: nothing but known types
+                    shape = self._shapes.get(raw[0]) if type(raw[0]) is int else None
+                    if shape is not None and tuple(map(type, raw)) in shape.good:
+                        return [shape.cls(*raw[1:])]
+                return [self._message(raw)]
+            if len(frame) > MAX_FRAME_BYTES:
                 raise ProtocolError("a frame that is too large")
             return [self._message(raw) for raw in _unpacked(frame)]
         except (msgpack.UnpackException, ValueError, TypeError, RecursionError) as error:
@@ -162,12 +167,13 @@ def _streamed(data: bytes, hooks: dict[str, Any]) -> Iterator[Any]:
     # The size of the buffer also bounds the length that a list may say it has.
     unpacker = msgpack.Unpacker(max_buffer_size=len(data), strict_map_key=False, **hooks)
     unpacker.feed(data)
-    complete = 0  # in the end tell() would count the bytes of an incomplete message too
-    for raw in unpacker:
+    size, complete = len(data), 0
+    while complete < size:  # who iterates is not told of an incomplete message at the end
+        try:
+            yield unpacker.unpack()
+        except msgpack.OutOfData:
+            raise ProtocolError("a frame that ends in the middle of a message") from None
         complete = unpacker.tell()
-        yield raw
-    if complete != len(data):
-        raise ProtocolError("a frame that ends in the middle of a message")
 
 
 class _Budget:
