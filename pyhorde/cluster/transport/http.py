@@ -70,8 +70,10 @@ class PeerStream(asyncio.Protocol):
         self._network = network
         self._transport = transport
         self._remote = remote
-        self._kind = Kind.PEER if dialled else Kind.HANDSHAKE
-        network.admission.enter(self._kind, remote)
+        self._kind: Kind | None = None
+        """What it counts as; what this node has dialled itself counts once it has proven itself."""
+        if not dialled:
+            self._count_as(Kind.HANDSHAKE)
         self._deframer = Deframer()
         self._owner: StreamOwner | None = None
         self._early: list[bytes] = []
@@ -116,10 +118,8 @@ class PeerStream(asyncio.Protocol):
         self._deframer.trust()
         # Where its event loop is asked for signs of life, they are looked for among the frames.
         self._is_trusted = self._network.kernel_breaks
-        if self._kind is not Kind.PEER and not self._lost.done():
-            self._network.admission.leave(self._kind, self._remote)
-            self._kind = Kind.PEER
-            self._network.admission.enter(self._kind, self._remote)
+        if not self._lost.done():
+            self._count_as(Kind.PEER)
 
     def send(self, frame: bytes) -> None:
         if self._over is None:
@@ -172,6 +172,14 @@ class PeerStream(asyncio.Protocol):
     async def closed(self) -> None:
         """Wait until the connection is gone."""
         await asyncio.shield(self._lost)
+
+    def _count_as(self, kind: Kind | None) -> None:
+        admission = self._network.admission
+        if self._kind is not None:
+            admission.leave(self._kind, self._remote)
+        self._kind = kind
+        if kind is not None:
+            admission.enter(kind, self._remote)
 
     def _end(self, reason: str) -> None:
         """Close after what was sent, but do not wait for that for ever."""
@@ -247,7 +255,7 @@ class PeerStream(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if not self._lost.done():
             self._lost.set_result(None)
-            self._network.admission.leave(self._kind, self._remote)
+            self._count_as(None)
         if self._over is None:
             self._over, self.writable = str(error) if error is not None else "lost", False
         self.on_lost()
