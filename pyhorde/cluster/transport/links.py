@@ -49,6 +49,13 @@ PROOF_OF_LIFE: Final = 1.0
 """Seconds for the holder of a name to answer, before whoever wants the name is told to stop."""
 STAND_BACK: Final = 1.0
 """Seconds for which a dialler waits for the end of an attempt of the other side."""
+FIRST_PAUSE: Final = 0.25
+LONGEST_PAUSE: Final = 10.0
+"""Seconds for which no link is made with somebody of whom a frame was refused: doubled each time,
+so that a fault does not make and break links all the time."""
+FORGIVEN: Final = 60.0
+"""Seconds without another such frame after which it is as if there had been none."""
+MAX_FAULTY: Final = 1024
 FRAME_TARGET: Final = 64 * 1024
 """Messages are joined to one frame up to about this many bytes."""
 QUEUE_BYTES: Final = 64 * 1024 * 1024
@@ -298,6 +305,8 @@ class Links:
         """Attempts of others that are under way, by boot; each is done when it is over."""
         self._encoded: dict[int, tuple[Any, bytes]] = {}
         """The messages sent last, and their bytes: what goes to many is encoded once."""
+        self._faulty: dict[str, tuple[float, float]] = {}
+        """Of whom a frame was refused: until when there is no link, and how long the pause is."""
         self._handshakes = Tasks()
         self._rate_limit = RateLimit()
         self._closed = False
@@ -415,6 +424,10 @@ class Links:
         if isinstance(answer, Refusal):
             raise self._refused(stream, session, answer, address)
         peer = _member(answer.member)
+        if self._is_shunned(peer.boot):
+            self._confirm(stream, session, joins=False)
+            stream.close()
+            raise HandshakeRefused(address, "faulty", "what it sent was refused a moment ago")
         incoming = bool(self._incoming.get(peer.boot))
         if handshake.stands_back(me.boot, peer.boot, incoming=incoming, have=answer.have):
             await self._attempts_of(peer.boot)
@@ -485,6 +498,8 @@ class Links:
             await self._say_no(stream, frames, core, hello, refusal)
             return
         guest = _member(hello.member)
+        if self._is_shunned(guest.boot):
+            raise Unproven("busy", "what it sent was refused a moment ago")
         attempt: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._incoming.setdefault(guest.boot, {})[attempt] = None
         try:
@@ -580,7 +595,19 @@ class Links:
         self.statistics.refused_frames += 1
         fields = {"boot": link.boot[:8], "remote": link.stream.remote, "error": str(error)}
         self._warn("frame_refused", link.stream.remote, fields)
+        self._shun(link.boot)
         self._drop(link, f"refused what it sent: {error}")
+
+    def _shun(self, boot: str) -> None:
+        now = self._world.now()
+        until, pause = self._faulty.pop(boot, (0.0, 0.0))
+        pause = min(LONGEST_PAUSE, pause * 2) if now < until + FORGIVEN and pause else FIRST_PAUSE
+        self._faulty[boot] = now + pause, pause
+        if len(self._faulty) > MAX_FAULTY:
+            del self._faulty[next(iter(self._faulty))]
+
+    def _is_shunned(self, boot: str) -> bool:
+        return self._world.now() < self._faulty.get(boot, (0.0, 0.0))[0]
 
     def lost(self, link: Link, reason: str) -> None:
         """The stream of a link has ended."""

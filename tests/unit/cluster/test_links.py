@@ -197,3 +197,35 @@ async def test_links_made_with_a_secret_that_counts_no_more_are_broken(linked: L
     assert linked.links.drop_unproven([b"old", b"new"]) == 0
     assert linked.links.drop_unproven([b"new"]) == 1
     assert linked.owner.lost == ["its secret counts no more"]
+
+
+async def test_who_sends_what_is_refused_again_and_again_is_left_alone_for_longer(linked: Linked):
+    links, now = linked.links, [100.0]
+    links._world.now = lambda: now[0]
+    pauses = []
+    for _ in range(8):
+        links._shun("b")
+        pause = next(step / 4 for step in range(1, 100) if not at(links, now, step / 4))
+        pauses.append(pause)
+        now[0] += pause
+    assert pauses == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    now[0] += links_module.FORGIVEN
+    links._shun("b")
+    assert at(links, now, 0.2) and not at(links, now, 0.25)
+    assert not links._is_shunned("c")
+    for number in range(2 * links_module.MAX_FAULTY):
+        links._shun(f"{number}")
+    assert len(links._faulty) == links_module.MAX_FAULTY
+
+
+def at(links: Links, now: list[float], seconds: float) -> bool:
+    """Whether ``b`` is still left alone after so many seconds."""
+    now[0] += seconds
+    shunned = links._is_shunned("b")
+    now[0] -= seconds
+    return shunned
+
+
+async def test_a_frame_that_is_refused_is_the_reason(linked: Linked):
+    linked.link.frames_received([b"\xc1"])
+    assert linked.links._is_shunned("b") and linked.links.statistics.refused_frames == 1
