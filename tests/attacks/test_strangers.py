@@ -85,8 +85,7 @@ async def test_whoever_answers_a_dial_without_the_secret_does_not_get_in_and_is_
     b = horde.make("b", secret=SECRET, bind=f"127.0.0.1:{port}")
     await b.start()
     horde.nodes["b"] = b
-    async with asyncio.timeout(5):
-        await horde.all_see({"a": "alive", "b": "alive"})
+    await horde.all_see({"a": "alive", "b": "alive"})
 
 
 @pytest.mark.parametrize("secret", [None, OTHER])
@@ -182,8 +181,7 @@ async def test_what_was_recorded_says_nothing_a_second_time(
     assert alone(a, b) and not a.cluster_parts.links.boots
     a.cluster_parts.dialer.found("test", [b.config.bind])
     b.cluster_parts.dialer.found("test", [a.config.bind])
-    async with asyncio.timeout(6):
-        await horde.all_see({"a": "alive", "b": "alive"})
+    await horde.all_see({"a": "alive", "b": "alive"})
     replaying.cancel()
     await asyncio.gather(replaying, return_exceptions=True)
     assert a.state == b.state == "ready"
@@ -243,7 +241,7 @@ async def test_a_frame_that_only_promises_to_be_large_ends_the_connection(horde:
 async def test_handshakes_that_do_not_go_on_are_few_short_and_in_nobodys_way(
     horde: Horde, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(links, "HANDSHAKE_TIMEOUT", 0.5)
+    monkeypatch.setattr(links, "HANDSHAKE_TIMEOUT", 3.0)
     a = await horde.start("a", secret=SECRET)
     waiting = [await Raw.upgraded(a.config.bind) for _ in range(MAX_HANDSHAKES_PER_ADDRESS)]
     raw = await Raw.to(a.config.bind)
@@ -268,13 +266,13 @@ async def test_requests_that_are_never_complete_give_way_and_come_to_an_end(
     for each in waiting[::2]:
         each.writer.write(b"GET / HTTP/1.1\r\nX: ")
     assert await status(a.config.bind) == 200
-    statistics = a.statistics()
-    assert statistics["connections_head"] <= MAX_HEADS
-    assert statistics["connections_evicted_total"] >= 40
+    assert a.statistics()["connections_head"] <= MAX_HEADS
     await asyncio.gather(*(each.ended() for each in waiting))
     for each in waiting:
         each.close()
-    assert a.statistics()["connections_slow_total"] >= MAX_HEADS - 1
+    statistics = a.statistics()
+    ended = statistics["connections_evicted_total"] + statistics["connections_slow_total"]
+    assert ended == MAX_HEADS + 40 and statistics["connections_head"] == 0
 
 
 async def test_clients_without_number_leave_room_for_probes_and_peers(horde: Horde):
